@@ -1,0 +1,65 @@
+"""Losses fused with their last nonlinearity, so that the rule is a subtraction and nothing overflows."""
+
+import jax
+import jax.numpy as jnp
+
+from windownet.autodiff.graph import Cotangent, Op
+
+
+def _softmax_cross_entropy(logits: jax.Array, labels: jax.Array, mask: jax.Array) -> jax.Array:
+    """Mean over the labels that count of -log softmax(logits)[label]: a scalar.
+
+    logits [..., L]; labels int [...] in 0..L-1; mask bool [...], False for a label that does not count. With no label
+    that counts, 0.
+    """
+    if labels.shape != logits.shape[:-1] or mask.shape != labels.shape or mask.dtype != jnp.bool_:
+        raise TypeError(
+            "softmax_cross_entropy: required logits [..., L], labels int [...] and mask bool [...], "
+            f"got {list(logits.shape)}, {labels.dtype}{list(labels.shape)} and {mask.dtype}{list(mask.shape)}"
+        )
+    chosen = jnp.where(_is_label(logits, labels), logits, jnp.zeros_like(logits)).sum(-1)
+    losses = jax.nn.logsumexp(logits, -1) - chosen
+    return jnp.where(mask, losses, jnp.zeros_like(losses)).sum() / _count(mask, logits)
+
+
+def _softmax_cross_entropy_vjp(
+    g: Cotangent, y: jax.Array, logits: jax.Array, labels: jax.Array, mask: jax.Array
+) -> tuple[Cotangent, None, None]:
+    # softmax - one-hot, for the labels that count; logsumexp is shared with the forward by XLA.
+    softmax = jnp.exp(logits - jax.nn.logsumexp(logits, -1, keepdims=True))
+    delta = softmax - _is_label(logits, labels).astype(logits.dtype)
+    scale = jnp.where(mask, g / _count(mask, logits), jnp.zeros_like(g))
+    return delta * scale[..., None], None, None
+
+
+softmax_cross_entropy = Op("softmax_cross_entropy", _softmax_cross_entropy, _softmax_cross_entropy_vjp)
+
+
+def _binary_logistic(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Mean of -log sigmoid(z) where the label is true, -log sigmoid(-z) where not: a scalar.
+
+    logits z [...]; labels bool [...].
+    """
+    if labels.shape != logits.shape or labels.dtype != jnp.bool_:
+        raise TypeError(
+            "binary_logistic: required logits [...] and labels bool [...], "
+            f"got {list(logits.shape)} and {labels.dtype}{list(labels.shape)}"
+        )
+    return jax.nn.softplus(jnp.where(labels, -logits, logits)).mean()
+
+
+def _binary_logistic_vjp(g: Cotangent, y: jax.Array, logits: jax.Array, labels: jax.Array) -> tuple[Cotangent, None]:
+    return (jax.nn.sigmoid(logits) - labels.astype(logits.dtype)) * (g / max(logits.size, 1)), None
+
+
+binary_logistic = Op("binary_logistic", _binary_logistic, _binary_logistic_vjp)
+
+
+def _is_label(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    # A comparison instead of an index: the gradient of an index is a scatter.
+    classes = jax.lax.broadcasted_iota(labels.dtype, logits.shape, logits.ndim - 1)
+    return classes == labels[..., None]
+
+
+def _count(mask: jax.Array, logits: jax.Array) -> jax.Array:
+    return jnp.maximum(mask.sum(), 1).astype(logits.dtype)

@@ -1,0 +1,1 @@
+"""Text to arrays, and tags back to spans; no jax in here."""

@@ -1,0 +1,1 @@
+"""Optimizers and schedules, made from the config with optax."""

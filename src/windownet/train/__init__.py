@@ -1,0 +1,1 @@
+"""Making a model: the compiled step, the epochs, the records."""
