@@ -25,6 +25,7 @@ from windownet.autodiff.ops.arithmetic import (
     sum as sum,
 )
 from windownet.autodiff.ops.dropout import (
+    draw_mask as draw_mask,
     dropout as dropout,
 )
 from windownet.autodiff.ops.losses import (

@@ -4,7 +4,9 @@ Inputs of an elementwise op have equal shapes and dtypes. Nothing broadcasts in 
 (the bias inside `affine`), so a cotangent of the wrong shape can never be summed into the right one.
 """
 
+import math
 from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 import jax
@@ -206,7 +208,8 @@ def _affine_vjp(
     g: Cotangent, out: jax.Array, x: jax.Array, w: jax.Array, b: jax.Array
 ) -> tuple[Cotangent, Cotangent, Cotangent]:
     # One row a leading index: w and b served them all, so their cotangents are summed over the rows.
-    rows, upstream = x.reshape(-1, w.shape[0]), g.reshape(-1, w.shape[1])
+    leading = math.prod(x.shape[:-1])
+    rows, upstream = x.reshape(leading, w.shape[0]), g.reshape(leading, w.shape[1])
     return g @ w.T, rows.T @ upstream, upstream.sum(0)
 
 
@@ -236,7 +239,7 @@ def _spread(g: Cotangent, x: jax.Array, axis: int | tuple[int, ...] | None) -> C
 
 def _operator(op: Op, swapped: bool = False) -> Callable[[Node, Any], Any]:
     def method(self: Node, other: Any) -> Any:
-        if isinstance(other, int | float):
+        if isinstance(other, Real):
             # A number is a constant of the node's own shape: it has no cotangent, so nothing need be summed back.
             other = jnp.full_like(primal(self), other)
         return op(other, self) if swapped else op(self, other)
@@ -251,3 +254,5 @@ for _name, _op in {"add": add, "sub": subtract, "mul": multiply, "truediv": divi
 setattr(Node, "__matmul__", lambda self, other: matmul(self, other))  # noqa: B010
 setattr(Node, "__rmatmul__", lambda self, other: matmul(other, self))  # noqa: B010
 setattr(Node, "__neg__", lambda self: negate(self))  # noqa: B010
+# An array of numpy's on the left leaves the operator to the node; it would make an array of one node an element.
+setattr(Node, "__array_ufunc__", None)  # noqa: B010

@@ -12,22 +12,24 @@ def _softmax_cross_entropy(logits: jax.Array, labels: jax.Array, mask: jax.Array
     logits [..., L]; labels int [...] in 0..L-1; mask bool [...], False for a label that does not count. With no label
     that counts, 0.
     """
-    if labels.shape != logits.shape[:-1] or mask.shape != labels.shape or mask.dtype != jnp.bool_:
+    integer = jnp.issubdtype(labels.dtype, jnp.integer)
+    if not integer or labels.shape != logits.shape[:-1] or mask.shape != labels.shape or mask.dtype != jnp.bool_:
         raise TypeError(
             "softmax_cross_entropy: required logits [..., L], labels int [...] and mask bool [...], "
             f"got {list(logits.shape)}, {labels.dtype}{list(labels.shape)} and {mask.dtype}{list(mask.shape)}"
         )
-    chosen = jnp.where(_is_label(logits, labels), logits, jnp.zeros_like(logits)).sum(-1)
-    losses = jax.nn.logsumexp(logits, -1) - chosen
+    shifted, _, total = _softmax_parts(logits)
+    chosen = jnp.where(_is_label(logits, labels), shifted, jnp.zeros_like(shifted)).sum(-1)
+    losses = jnp.log(total[..., 0]) - chosen
     return jnp.where(mask, losses, jnp.zeros_like(losses)).sum() / _count(mask, logits)
 
 
 def _softmax_cross_entropy_vjp(
     g: Cotangent, y: jax.Array, logits: jax.Array, labels: jax.Array, mask: jax.Array
 ) -> tuple[Cotangent, None, None]:
-    # softmax - one-hot, for the labels that count; logsumexp is shared with the forward by XLA.
-    softmax = jnp.exp(logits - jax.nn.logsumexp(logits, -1, keepdims=True))
-    delta = softmax - _is_label(logits, labels).astype(logits.dtype)
+    # softmax - one-hot, for the labels that count.
+    _, exps, total = _softmax_parts(logits)
+    delta = exps / total - _is_label(logits, labels).astype(logits.dtype)
     scale = jnp.where(mask, g / _count(mask, logits), jnp.zeros_like(g))
     return delta * scale[..., None], None, None
 
@@ -53,6 +55,14 @@ def _binary_logistic_vjp(g: Cotangent, y: jax.Array, logits: jax.Array, labels: 
 
 
 binary_logistic = Op("binary_logistic", _binary_logistic, _binary_logistic_vjp)
+
+
+def _softmax_parts(logits: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    # The forward and its rule both start here, so XLA computes it once. Subtracting the largest logit keeps large ones
+    # exact: log-sum-exp itself would round their differences away.
+    shifted = logits - jax.lax.stop_gradient(logits.max(-1, keepdims=True))
+    exps = jnp.exp(shifted)
+    return shifted, exps, exps.sum(-1, keepdims=True)
 
 
 def _is_label(logits: jax.Array, labels: jax.Array) -> jax.Array:

@@ -1,7 +1,7 @@
 """Nonlinearities, each elementwise: x [...] -> [...].
 
-At a kink the rule takes the slope that jax's own function takes: 0 for ReLU at 0, 1 for leaky ReLU, PReLU and ELU at 0,
-1 for hard tanh at its ends. A NaN gives a NaN slope: a comparison would turn it into a silent zero.
+At a kink the rule takes the slope that jax's own function takes: 0 for ReLU at 0, 1 for leaky ReLU and PReLU at 0,
+alpha for ELU at 0, 1 for hard tanh at its ends. A NaN gives a NaN slope: a comparison would turn it into a silent zero.
 """
 
 import jax
@@ -81,7 +81,7 @@ def _prelu_vjp(g: Cotangent, y: jax.Array, x: jax.Array, slope: jax.Array) -> tu
     local = jnp.where(jnp.isnan(x), x, jnp.where(x >= 0, jnp.ones_like(x), jnp.broadcast_to(slope, x.shape)))
     # A unit's slope served every leading index, so it gets the sum over them.
     below = jnp.where(x >= 0, jnp.zeros_like(x), x)
-    return g * local, (g * below).reshape(-1, slope.size).sum(0)
+    return g * local, (g * below).sum(tuple(range(x.ndim - 1)))
 
 
 prelu = Op("prelu", _prelu, _prelu_vjp)

@@ -71,10 +71,13 @@ slice = Op("slice", _slice, _slice_vjp)
 
 
 def _where(condition: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
-    """x where the condition holds, y elsewhere; three arrays of one shape."""
+    """x where the condition holds, y elsewhere; three arrays of one shape, x and y of one dtype."""
     shapes = [jnp.shape(a) for a in (condition, x, y)]
-    if len(set(shapes)) != 1:
-        raise TypeError(f"where: required condition, x and y of one shape, got {', '.join(map(str, shapes))}")
+    if len(set(shapes)) != 1 or jnp.result_type(x) != jnp.result_type(y):
+        raise TypeError(
+            "where: required condition, x and y of one shape and x and y of one dtype, "
+            f"got {', '.join(f'{jnp.result_type(a)}{list(jnp.shape(a))}' for a in (condition, x, y))}"
+        )
     return jnp.where(condition, x, y)
 
 

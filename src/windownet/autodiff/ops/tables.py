@@ -16,7 +16,7 @@ def _take_rows(table: jax.Array, rows: jax.Array) -> jax.Array:
     A row number of V or more is padding: it reads zeros and its cotangent goes nowhere.
     """
     _require_table("take_rows", table, rows)
-    return table.at[rows].get(mode="fill", fill_value=0, wrap_negative_indices=False)
+    return jnp.asarray(table).at[rows].get(mode="fill", fill_value=0, wrap_negative_indices=False)
 
 
 def _take_rows_vjp(g: Cotangent, y: jax.Array, table: jax.Array, rows: jax.Array) -> tuple[Cotangent, None]:
@@ -32,11 +32,11 @@ def _embed(table: jax.Array, ids: jax.Array) -> jax.Array:
     An id that occurs n times gets the sum of its n cotangents.
     """
     _require_table("embed", table, ids)
-    return table.at[ids].get(mode="clip", wrap_negative_indices=False)
+    return jnp.asarray(table).at[ids].get(mode="clip", wrap_negative_indices=False)
 
 
 def _embed_vjp(g: Cotangent, y: jax.Array, table: jax.Array, ids: jax.Array) -> tuple[Cotangent, None]:
-    flat, upstream = ids.reshape(-1), g.reshape(-1, table.shape[1])
+    flat, upstream = ids.reshape(-1), g.reshape(ids.size, table.shape[1])
     if table.shape[0] <= _ROWS_FOR_ONE_HOT:
         return jax.nn.one_hot(flat, table.shape[0], dtype=g.dtype, axis=0) @ upstream, None
     return jnp.zeros_like(table).at[flat].add(upstream, mode="clip", wrap_negative_indices=False), None

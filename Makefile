@@ -1,0 +1,70 @@
+# `make` lists the targets. `make train` and `make test` are each all that a fresh machine needs.
+
+CONFIG ?= configs/demo.toml
+ARGS ?=
+PYTHON ?= python3
+ACCELERATOR ?= $(if $(shell command -v nvidia-smi),cuda,cpu)
+JOBS ?= 2
+
+EXTRA_cpu :=
+EXTRA_cuda := [cuda]
+EXTRA_tpu := [tpu]
+ifeq ($(filter cpu cuda tpu,$(ACCELERATOR)),)
+$(error ACCELERATOR must be cpu, cuda or tpu, got '$(ACCELERATOR)')
+endif
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+INSTALLED := .venv/.installed-$(ACCELERATOR)
+TEST_INSTALLED := .venv/.installed-test
+BENCH_INSTALLED := .venv/.installed-bench
+
+.DEFAULT_GOAL := help
+.PHONY: help install install-bench train test lint types gradcheck bench clean
+
+help:  ## list the targets
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-14s %s\n", $$1, $$2 }'
+
+install: $(INSTALLED)  ## make .venv and install windownet (ACCELERATOR=cpu|cuda|tpu; by default cuda where there is an NVIDIA GPU)
+
+install-bench: $(BENCH_INSTALLED)  ## install the peers that benchmarks race, and what draws figures
+
+train: $(INSTALLED)  ## train a tagger (CONFIG=configs/demo.toml ARGS="train.epochs=3 ...")
+	$(BIN)/windownet train $(CONFIG) $(ARGS)
+
+test: $(TEST_INSTALLED)  ## run the tests (JOBS=2 at a time)
+	$(BIN)/python -m pytest --numprocesses $(JOBS) $(ARGS)
+
+lint: $(TEST_INSTALLED)  ## check style and formatting
+	$(BIN)/ruff check --output-format concise
+	$(BIN)/ruff format --check
+
+types: $(TEST_INSTALLED)  ## check types
+	$(BIN)/mypy
+
+gradcheck: $(INSTALLED)  ## prove the gradients of a config on its own data (CONFIG=... ARGS=...)
+	$(BIN)/windownet gradcheck $(CONFIG) $(ARGS)
+
+bench: $(BENCH_INSTALLED)  ## race the peers; what docs/measurements.md is made of
+	$(BIN)/python benchmarks/train_step.py
+	$(BIN)/python benchmarks/start_up.py
+
+clean:  ## remove what make made, but no run
+	rm -rf .venv build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.venv/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "windownet needs Python 3.11 or later; set PYTHON=")'
+	$(PYTHON) -m venv .venv
+
+$(INSTALLED): pyproject.toml constraints.txt | .venv/bin/python
+	@echo "installing windownet for $(ACCELERATOR) into .venv ..."
+	$(PIP) --editable '.$(EXTRA_$(ACCELERATOR))'
+	@touch $@
+
+$(TEST_INSTALLED): $(INSTALLED)
+	$(PIP) --editable '.[test]'
+	@touch $@
+
+$(BENCH_INSTALLED): $(TEST_INSTALLED)
+	$(PIP) --editable '.[bench]'
+	@touch $@

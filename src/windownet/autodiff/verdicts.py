@@ -1,0 +1,135 @@
+"""Judgement: when two gradients agree, and what a kink allows.
+
+A tolerance is never scaled by the number of elements. Against jax, entry i of a leaf may differ by
+
+    1e-10 max(|hand_i|, |jax_i|, 1e-3 L) + 64 (min(m_i, 1e-9 L) + eps |g| |y| / max(|x|, 1))
+
+with L the leaf's largest gradient, m_i how far jax's entry moves when every input and cotangent moves by one rounding
+(its conditioning), and |g|, |y|, |x| the largest cotangent, output and leaf value: what a rule that subtracts
+saturated outputs loses. Against central differences a probe may differ by 1e-7 of the derivative, or of the root of
+the sum of its terms' squares where they cancel, and by what rounding and truncation leave of the difference itself.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from windownet.autodiff.numeric import Slopes
+from windownet.autodiff.problem import EPSILON, Floats
+from windownet.autodiff.report import Comparison
+
+JAX = "jax.vjp"
+NUMERIC = "central differences"
+
+EXACT = 1e-10
+"""Relative tolerance between two derivations of one gradient in float64."""
+APPROXIMATE = 1e-7
+"""Relative tolerance between a gradient and extrapolated central differences."""
+MAX_KINK_SHARE = 0.5
+"""A check whose probes lie on kinks more often than this has shown too little, and fails."""
+
+_OF_LARGEST = 1e-3
+_ROUNDINGS = 64.0
+_NOISES = 8.0
+_COARSEST = 1e-5
+
+
+def exact_tolerance(a: Floats, b: Floats, moved: Floats, natural: float) -> Floats:
+    """The tolerance of every entry between two derivations of one leaf's gradient; see the module.
+
+    Args:
+      a, b: the two.
+      moved: how far one rounding of every input moves an entry, of their shape.
+      natural: |g| |y| / max(|x|, 1).
+    """
+    a, b = np.abs(a), np.abs(b)
+    finite = b[np.isfinite(b)]
+    largest = float(finite.max(initial=0))
+    rounding = np.minimum(np.nan_to_num(moved, nan=0, posinf=0), 1e-9 * largest) + EPSILON * natural
+    scale = np.maximum(np.where(np.isfinite(a), a, 0), np.where(np.isfinite(b), b, 0))
+    return EXACT * np.maximum(scale, _OF_LARGEST * largest) + _ROUNDINGS * rounding
+
+
+def errors(a: Floats, b: Floats) -> Floats:
+    """|a - b|; zero where both are the same infinity or both NaN, infinite where only one is finite."""
+    with np.errstate(invalid="ignore"):
+        distance = np.abs(a - b)
+    same = (a == b) | (np.isnan(a) & np.isnan(b))
+    return np.where(same, 0.0, np.where(np.isnan(distance), np.inf, distance))
+
+
+class Verdict(NamedTuple):
+    """What central differences say of one probe.
+
+    Attributes:
+      comparison: the hand gradient along the probe beside the extrapolated difference.
+      kink: whether the one-sided derivatives disagree at the finest step that can tell.
+      unresolved: whether rounding hides the derivative, so that agreement proves nothing.
+    """
+
+    comparison: Comparison
+    kink: bool
+    unresolved: bool
+
+
+def judge(
+    slopes: Slopes, i: int, leaf: str, place: str, hand: float, jax: float, size: float, largest: float
+) -> Verdict:
+    """Judge probe `i` by its difference quotients.
+
+    Args:
+      slopes: the quotients of all probes.
+      i: which probe.
+      leaf, place: its names.
+      hand, jax: the two gradients along it.
+      size: the root of the sum of its terms' squares.
+      largest: the leaf's largest gradient: truncation may hide this little of it where a slope vanishes at the probe.
+    """
+    central, noise = slopes.central[i], slopes.noise[i]
+    with np.errstate(invalid="ignore", over="ignore"):
+        extrapolated = (16 * central[1:] - central[:-1]) / 15
+        uncertain = np.zeros(len(extrapolated))
+        if len(extrapolated) > 1:
+            change = np.abs(np.diff(extrapolated))
+            uncertain = np.append(change, change[-1])
+        rounding = _NOISES * noise[1:]
+        error = np.abs(extrapolated - hand)
+        scale = np.maximum(np.abs(extrapolated), max(abs(hand), size))
+        tolerance = APPROXIMATE * scale + rounding + np.minimum(4 * uncertain, 1e-6 * np.maximum(scale, largest))
+    usable = np.isfinite(extrapolated) & np.isfinite(tolerance)
+    if not usable.any() or not np.isfinite(hand):
+        unknown = Comparison(NUMERIC, leaf, place, hand, np.nan, 0.0, 0.0, note="no finite difference to compare with")
+        return Verdict(unknown, False, True)
+    finest = tolerance[usable].min()
+    usable &= tolerance <= np.maximum(_COARSEST * scale, 4 * finest)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        k = int(np.argmin(np.where(usable, np.where(error == 0, 0, error / tolerance), np.inf)))
+    unresolved = bool(rounding[k] > 1e-3 * scale[k])
+    kink = _kink(slopes, i, float(scale[k]))
+    comparison = Comparison(NUMERIC, leaf, place, hand, float(extrapolated[k]), float(error[k]), float(tolerance[k]))
+    if kink is None or comparison.ok:
+        return Verdict(comparison, kink is not None, unresolved)
+    low, high, slack = kink
+    nearest = min(max(hand, low), high)
+    note = f"a kink: one-sided derivatives {low:.6g} and {high:.6g}"
+    between = Comparison(NUMERIC, leaf, place, hand, nearest, abs(hand - nearest), slack, note=note)
+    if not between.ok and abs(hand - jax) <= EXACT * scale[k]:
+        # Several kinks at once: the derivatives of either side need not enclose a sum of slopes chosen for each.
+        between = Comparison(NUMERIC, leaf, place, hand, jax, 0.0, slack, note=f"{note}; judged by {JAX}")
+    return Verdict(between, True, False)
+
+
+def _kink(slopes: Slopes, i: int, scale: float) -> tuple[float, float, float] | None:
+    # Between smooth sides the gap of the one-sided derivatives shrinks with the step; at a kink it stays.
+    right, left, noise = slopes.right[i], slopes.left[i], _NOISES * 2 * slopes.noise[i]
+    with np.errstate(invalid="ignore"):
+        gap = np.abs(right - left)
+    resolved = np.flatnonzero(np.isfinite(gap) & (gap > noise + 1e-6 * scale))
+    if not len(resolved) or (k := int(resolved[-1])) == 0 or not gap[k] > 0.5 * gap[k - 1]:
+        return None
+    if k + 1 < len(gap) and noise[k + 1] < 0.5 * gap[k]:
+        # Near a kink, not on it: a finer step stays on one side.
+        return None
+    truncation = abs(right[k] - right[k - 1]) + abs(left[k] - left[k - 1])
+    slack = 1e-6 * scale + noise[k] + min(float(truncation), 1e-3 * scale)
+    return min(right[k], left[k]), max(right[k], left[k]), slack

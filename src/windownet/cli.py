@@ -1,0 +1,218 @@
+"""The command line: parse, call, print. What a verb needs is imported when it runs, so that help is there at once."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import click
+
+from windownet import __version__
+from windownet.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_FOLDER = click.Path(path_type=Path)
+
+
+class _Verbs(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except InputError as error:
+            click.echo(f"windownet: {error}", err=True)
+            ctx.exit(2)
+        except KeyboardInterrupt:
+            click.echo("windownet: interrupted", err=True)
+            ctx.exit(130)
+        except BrokenPipeError:
+            # Whoever read our output has what they wanted; Python must not complain of it again at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(0)
+        except OSError as error:
+            place = f"{error.filename}: " if error.filename else ""
+            click.echo(f"windownet: {place}{error.strerror or error}", err=True)
+            ctx.exit(2)
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="windownet")
+def main() -> None:
+    """Train window-model named-entity taggers, and tag with them.
+
+    Settings are fields of the config: section.key=value, such as train.epochs=3, changes one on the command line.
+    """
+
+
+@main.command()
+@click.argument("config", type=_FOLDER)
+@click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option(
+    "--run-dir", type=_FOLDER, help="Folder to write; by default the first free one of runs/NAME, runs/NAME-2."
+)
+@click.option("--replace", is_flag=True, help="Replace the run that is in --run-dir.")
+def train(config: Path, settings: tuple[str, ...], run_dir: Path | None, replace: bool) -> None:
+    """Train a tagger as CONFIG says; keep the best epoch in RUN/model and the last in RUN/last."""
+    from windownet import config as config_module
+    from windownet.train import loop, run_folder
+    from windownet.train.log import scores_table
+    from windownet.train.prepare import prepare, unseen_types
+
+    resolved = config_module.load(config, settings)
+    folder = run_folder.choose(config, run_dir, replace)
+    console = _console()
+    prepared = prepare(resolved)
+    splits = prepared.splits
+    held_out = " (held out of train)" if splits.held_out else ""
+    console.print(
+        f"{len(splits.train):,} training sentences, {len(splits.dev):,} dev{held_out}, {len(splits.test):,} test; "
+        f"{len(prepared.vocabulary):,} word rows, {len(prepared.tags)} tags; writing {folder}",
+        highlight=False,
+        soft_wrap=True,
+        markup=False,
+    )
+    for part, types in unseen_types(prepared).items():
+        counts = ", ".join(f"{count} {name}" for name, count in types.items())
+        console.print(
+            f"warning: {part} has mentions of types that train never has: {counts}; they will be scored as missed",
+            style="yellow",
+            markup=False,
+            soft_wrap=True,
+        )
+    run_folder.create(folder, resolved.to_toml())
+    result = loop.train(prepared, folder, console)
+    out = _console(stderr=False)
+    for part, scores in (("dev", result.dev), ("test", result.test)):
+        if scores is not None:
+            out.print(scores_table(f"{part}, model of epoch {result.best_epoch}", scores))
+    test = f"  test F1 {result.test.f1:.2f}" if result.test else ""
+    out.print(
+        f"dev F1 {result.dev.f1:.2f}{test}  {result.seconds:.1f} s  {result.tokens_per_second:,.0f} tokens/s  "
+        f"{result.folder}",
+        highlight=False,
+        soft_wrap=True,
+        markup=False,
+    )
+
+
+@main.command()
+@click.argument("run", type=_FOLDER)
+@click.argument("file")
+@click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
+def evaluate(run: Path, file: str, settings: tuple[str, ...], as_json: bool) -> None:
+    """Score the model of RUN on labelled FILE.
+
+    FILE is read as the run's config read its own data, or as data.KEY=VALUE settings say; for a run on the demo corpus
+    or a hub data set it is the name of a split.
+    """
+    from windownet.data import sources
+    from windownet.tagger import artifact
+    from windownet.tagger.tagger import Tagger, score
+    from windownet.train.log import scores_table
+
+    loaded = artifact.load(run)
+    data = _data_config(loaded.config, settings)
+    sentences = sources.read(data, file)
+    scores = score(sentences, Tagger(loaded).tag([sentence.words for sentence in sentences]))
+    if scores.predicts_only_outside:
+        click.echo(f"warning: the model predicts only O; {file} has {scores.gold} mentions", err=True)
+    if as_json:
+        click.echo(json.dumps(scores.to_json()))
+    else:
+        _console(stderr=False).print(scores_table(file, scores))
+
+
+@main.command()
+@click.argument("run", type=_FOLDER)
+@click.argument("file", default="-")
+@click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["column", "jsonl", "text"]),
+    default="column",
+    show_default=True,
+    help="What to write: a word and its tag a row, a JSON object a sentence, or the text with [mentions](TYPE).",
+)
+@click.option(
+    "--columns", is_flag=True, help="FILE is a column file, laid out as the run's data (or data.KEY=VALUE) is."
+)
+def tag(run: Path, file: str, settings: tuple[str, ...], form: str, columns: bool) -> None:
+    """Tag FILE, or standard input for -, with the model of RUN.
+
+    The input is running text, one sentence a line, or column files with --columns. Output comes as input does: line by
+    line in a pipe, and without bound on the size of a file.
+    """
+    import dataclasses
+
+    from windownet.data import sources
+    from windownet.tagger import artifact, stream
+    from windownet.tagger.tagger import Tagger
+
+    loaded = artifact.load(run)
+    layout = sources.column_format(_data_config(loaded.config, settings))
+    with _open(file) as source:
+        tagger = Tagger(loaded)
+        name = "standard input" if file == "-" else file
+        if columns:
+            untagged = dataclasses.replace(layout, tag_column=None)
+            batches = stream.tag_columns(tagger, source, name, untagged, form)
+        else:
+            batches = stream.tag_text(tagger, source, name, form)
+        for batch in batches:
+            sys.stdout.buffer.write(batch)
+            sys.stdout.buffer.flush()
+
+
+@main.command()
+@click.argument("config", type=_FOLDER)
+@click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--json", "json_file", type=_FOLDER, help="Write the whole report to this file.")
+def gradcheck(config: Path, settings: tuple[str, ...], json_file: Path | None) -> None:
+    """Prove the gradients of the network of CONFIG on a batch of its own data.
+
+    Every parameter, in float64: the hand-written reverse mode against jax.grad of the flax reference and against
+    central differences. Exit status 1 when one is wrong.
+    """
+    from windownet import config as config_module
+    from windownet.train.proof import prove
+
+    console = _console()
+    report = prove(config_module.load(config, settings), console)
+    if json_file is not None:
+        json_file.write_text(json.dumps(report.to_json(), indent=1) + "\n", encoding="utf-8")
+    click.echo(str(report))
+    sys.exit(0 if report.ok else 1)
+
+
+def _console(stderr: bool = True) -> "Console":
+    from rich.console import Console
+
+    return Console(stderr=stderr)
+
+
+def _data_config(config: Any, settings: tuple[str, ...]) -> Any:
+    from windownet import config as config_module
+
+    if foreign := [setting for setting in settings if not setting.startswith("data.")]:
+        raise InputError(f"argument {foreign[0]!r}: required data.KEY=VALUE, for how the file is laid out")
+    # A file named on the command line is where the command line says, not under the training data's folder.
+    tree = config.model_dump(mode="json")
+    tree["data"]["root"] = "."
+    return config_module.parse(tree, "the run's config", settings).data
+
+
+def _open(file: str) -> BinaryIO:
+    if file == "-":
+        return sys.stdin.buffer
+    try:
+        return Path(file).open("rb")
+    except FileNotFoundError:
+        raise InputError(f"{file}: required a file, found nothing there; check the path") from None
+    except IsADirectoryError:
+        raise InputError(f"{file}: required a file, got a directory; name a file in it") from None
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read: {error.strerror}") from None

@@ -1,0 +1,246 @@
+"""The config of a run: one typed schema, read from TOML, changed by `key=value`, written back complete.
+
+Every field states its type, range, default and meaning here and nowhere else.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import pydantic
+import tomli_w
+from pydantic import Field
+
+from windownet.errors import InputError
+
+Nonlinearity = Literal[
+    "sigmoid",
+    "tanh",
+    "hard_tanh",
+    "relu",
+    "leaky_relu",
+    "prelu",
+    "elu",
+    "silu",
+    "gelu",
+    "gelu_tanh",
+    "softplus",
+]
+Scheme = Literal["IO", "IOB1", "IOB2", "BIOES"]
+Count = Annotated[int, Field(ge=1)]
+Width = Annotated[int, Field(ge=1, le=65_536)]
+Rate = Annotated[float, Field(ge=0, lt=1)]
+
+
+class _Section(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class DataConfig(_Section):
+    """Where the sentences come from and how their source writes them."""
+
+    source: Literal["demo", "columns", "table", "hub"] = Field(
+        "columns",
+        description="demo: the embedded corpus; columns: CoNLL-like files; table: Arrow, Parquet or JSON files; "
+        "hub: a data set of the Hugging Face hub",
+    )
+    root: str = Field(".", description="folder that relative file names below are taken from")
+    train: str = Field("train", description="training part: a file, or the split's name for demo and hub")
+    dev: str = Field("", description="development part, likewise; empty: dev_share of train is held out for it")
+    test: str = Field("", description="test part, likewise; empty: none")
+    dev_share: float = Field(0.1, gt=0, lt=1, description="share of the training sentences held out if dev is empty")
+    scheme: Scheme = Field("IOB2", description="tag scheme that the source is written in")
+    drop_types: tuple[str, ...] = Field((), description="entity types whose mentions are read as no mention")
+    word_column: int = Field(0, description="columns: number of the word's column from 0; negative: from the end")
+    tag_column: int = Field(-1, description="columns: number of the tag's column from 0; negative: from the end")
+    separator: Literal["whitespace", "tab", "space"] = Field("whitespace", description="columns: what parts them")
+    comment: str = Field("", description="columns: lines that begin with this are comments; empty: there are none")
+    document_marker: str = Field("-DOCSTART-", description="columns: a row with this word parts documents")
+    empty_word: str = Field("", description="stands for a word of nothing but blanks; empty: such a word is an error")
+    dataset: str = Field("", description="hub: name of the data set, such as tomaarsen/conll2003")
+    subset: str = Field("", description="hub: name of its configuration; empty: the default one")
+    words_column: str = Field("tokens", description="hub, table: column with a list of words a row")
+    tags_column: str = Field("ner_tags", description="hub, table: column with a list of tags a row")
+    tag_names: tuple[str, ...] = Field((), description="hub, table: names of integer tags that come without names")
+
+
+class FeaturesConfig(_Section):
+    """What the network is told of a word."""
+
+    case: Literal["lower", "keep"] = Field("lower", description="case of words before look-up")
+    digits: Literal["keep", "zero", "number"] = Field(
+        "zero", description="zero: each digit becomes 0; number: a word of digits and ,.- becomes NUMBER"
+    )
+    min_count: Count = Field(2, description="words seen less often in training share the row of rare words")
+
+
+class ModelConfig(_Section):
+    """The window network."""
+
+    window: int = Field(5, ge=1, le=63, description="words in a window: an odd number, the tagged word in the middle")
+    word_width: Width = Field(50, description="width D of a word vector")
+    capitalization_width: Width = Field(5, description="width F of a capitalization vector")
+    hidden: tuple[Width, ...] = Field((300,), description="units H of each hidden layer; [] for none")
+    nonlinearity: Nonlinearity = Field("hard_tanh", description="nonlinearity of the hidden layers")
+    scheme: Scheme = Field("BIOES", description="tag scheme that the network predicts in")
+
+    @pydantic.field_validator("window")
+    @classmethod
+    def _window_is_odd(cls, window: int) -> int:
+        if window % 2 == 0:
+            raise ValueError("an odd number, so that the tagged word stands in the middle")
+        return window
+
+
+class RegularizationConfig(_Section):
+    """What keeps the network from learning the training data by heart."""
+
+    input_dropout: Rate = Field(0.0, description="share of the window's values set to zero in training")
+    hidden_dropout: Rate = Field(0.0, description="share of the hidden values set to zero in training")
+
+
+class OptimizerConfig(_Section):
+    """The optax optimizer."""
+
+    name: Literal["sgd", "momentum", "adagrad", "rmsprop", "adam", "adamw"] = Field("adam", description="which one")
+    learning_rate: float = Field(1e-3, gt=0, description="peak rate; the schedule scales it")
+    momentum: Rate = Field(0.9, description="momentum: share of the last update kept")
+    decay: Rate = Field(0.9, description="rmsprop: decay of the mean square")
+    b1: Rate = Field(0.9, description="adam, adamw: decay of the mean")
+    b2: Rate = Field(0.999, description="adam, adamw: decay of the mean square")
+    eps: float = Field(1e-8, gt=0, description="adagrad, rmsprop, adam, adamw: added to the root")
+    weight_decay: float = Field(1e-4, ge=0, description="adamw: decoupled decay a step, times the rate")
+
+
+class ScheduleConfig(_Section):
+    """The learning rate over the run, as a factor of optimizer.learning_rate."""
+
+    name: Literal["constant", "warmup_cosine"] = Field("constant", description="which one")
+    warmup: Rate = Field(0.1, description="warmup_cosine: share of the run in which the rate climbs from 0")
+    final: float = Field(0.0, ge=0, le=1, description="warmup_cosine: factor that the rate ends with")
+
+
+class TrainConfig(_Section):
+    """The run itself."""
+
+    epochs: Count = Field(20, description="passes over the training data")
+    batch_size: Count = Field(128, description="windows B in a step")
+    steps_per_call: Count = Field(32, description="steps that one call of the compiled program runs, at most")
+    seed: int = Field(0, ge=0, lt=2**32, description="of the first values, the order of the data and dropout")
+
+
+class Config(_Section):
+    """A whole run."""
+
+    data: DataConfig = DataConfig()
+    features: FeaturesConfig = FeaturesConfig()
+    model: ModelConfig = ModelConfig()
+    regularization: RegularizationConfig = RegularizationConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    train: TrainConfig = TrainConfig()
+
+    @pydantic.model_validator(mode="after")
+    def _source_is_named(self) -> Self:
+        if self.data.source == "hub" and not self.data.dataset:
+            raise ValueError("data.dataset: required the name of a data set for data.source = 'hub', got none")
+        return self
+
+    def to_toml(self) -> str:
+        """The complete config as TOML; `load` of it gives an equal config."""
+        return tomli_w.dumps(self.model_dump(mode="json"))
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a TOML config and apply `section.key=value` overrides.
+
+    Args:
+      path: the TOML file.
+      overrides: values are TOML (`3`, `1e-3`, `[100, 100]`, `true`); what is no TOML is a string.
+
+    Raises:
+      InputError: unreadable or broken file, unknown key, wrong type or range; names the key.
+    """
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: required a config file, found none; see configs/ for examples") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: required a config file, got a directory") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: required UTF-8 text, got byte {error.object[error.start]:#04x}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path}: required TOML; {error}") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    return parse(tree, str(path), overrides)
+
+
+def parse(tree: dict[str, Any], name: str, overrides: Sequence[str] = ()) -> Config:
+    """Make a config of a parsed TOML tree; `name` is where it came from, for messages."""
+    for override in overrides:
+        _apply(tree, override)
+    try:
+        return Config.model_validate(_tuples(tree))
+    except pydantic.ValidationError as error:
+        raise InputError(f"{name}: {_explain(error.errors()[0])}") from None
+
+
+def _tuples(value: Any) -> Any:
+    # TOML has lists; the schema's fields are immutable, and strict about it.
+    if isinstance(value, dict):
+        return {key: _tuples(inner) for key, inner in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def _apply(tree: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    section, dot, field = key.partition(".")
+    if not (equals and dot and section and field):
+        raise InputError(f"argument {override!r}: required section.key=value, such as train.epochs=3")
+    if section not in Config.model_fields:
+        raise InputError(f"argument {override!r}: {_unknown(section, list(Config.model_fields), '')}")
+    section_type = Config.model_fields[section].annotation
+    fields = section_type.model_fields  # type: ignore[union-attr]
+    value: Any = text
+    if field not in fields or fields[field].annotation is not str:
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = text
+    inner = tree.setdefault(section, {})
+    if not isinstance(inner, dict):
+        raise InputError(f"argument {override!r}: {section} is not a section in the config file")
+    inner[field] = value
+
+
+def _explain(error: Any) -> str:
+    location = [str(part) for part in error["loc"]]
+    key = ".".join(location)
+    if error["type"] == "extra_forbidden":
+        section: Any = Config
+        for part in location[:-1]:
+            section = section.model_fields[part].annotation
+        return _unknown(key, list(section.model_fields), ".".join(location[:-1]))
+    if error["type"] == "value_error" and not location:
+        return str(error["ctx"]["error"])
+    required = str(error["ctx"]["error"]) if error["type"] == "value_error" else _required(error["msg"])
+    return f"{key}: required {required}, got {error['input']!r}"
+
+
+def _required(message: str) -> str:
+    for prefix in ("Input should be a valid ", "Input should be "):
+        if message.startswith(prefix):
+            return ("a valid " if "valid" in prefix else "") + message[len(prefix) :]
+    return message
+
+
+def _unknown(key: str, known: list[str], section: str) -> str:
+    name = key.rpartition(".")[2]
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    if not near:
+        where = f"section {section}" if section else "a config"
+        return f"{key}: unknown key; {where} has {', '.join(known)}"
+    return f"{key}: unknown key; did you mean {'.'.join(filter(None, [section, near[0]]))}?"

@@ -1,0 +1,154 @@
+"""Sentences encoded once, and the fixed-shape batches of windows that are cut from them.
+
+Axes: B windows in a batch, W window width 2C+1, U word rows that a batch may touch, K batches in a call, T tokens,
+S sentences.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from windownet.data.features import capitalization
+from windownet.data.vocabulary import PADDING, Vocabulary
+
+
+class Batch(NamedTuple):
+    """Windows as the network takes them, on the host or on a device; a stack of batches has a leading axis K.
+
+    Attributes:
+      rows: int32 [U], the rows of the word table that occur, each once; padded with V, the row that does not exist.
+      words: int32 [B, W], positions in `rows`.
+      capitals: int32 [B, W], capitalization classes.
+      tags: int32 [B], numbers of the middle words' tags.
+      mask: bool [B], False where a window only fills the batch up.
+    """
+
+    rows: Any
+    words: Any
+    capitals: Any
+    tags: Any
+    mask: Any
+
+
+class Encoded(NamedTuple):
+    """A data set as flat arrays, with C words of padding around every sentence.
+
+    Attributes:
+      words: int32 [N], rows of the word table.
+      capitals: int32 [N], capitalization classes.
+      tags: int32 [T], tag numbers of the words, without the padding; zeros where the sentences bear none.
+      positions: int64 [T], where each word stands in the arrays of N.
+      offsets: int64 [S + 1], sentence s has words offsets[s] .. offsets[s + 1] - 1 of T.
+    """
+
+    words: np.ndarray
+    capitals: np.ndarray
+    tags: np.ndarray
+    positions: np.ndarray
+    offsets: np.ndarray
+
+
+def encode(
+    sentences: Sequence[Sequence[str]],
+    vocabulary: Vocabulary,
+    radius: int,
+    tags: Iterable[Sequence[int]] = (),
+) -> Encoded:
+    """Encode S sentences for windows of `radius` C words on each side."""
+    lengths = np.array([len(words) for words in sentences], np.int64)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    # Neighbouring sentences share the padding between them.
+    positions = np.arange(offsets[-1]) + radius * (1 + np.repeat(np.arange(len(sentences)), lengths))
+    flat = [word for words in sentences for word in words]
+    length = offsets[-1] + radius * (len(sentences) + 1)
+    words, capitals = np.full(length, PADDING, np.int32), np.zeros(length, np.int32)
+    words[positions] = vocabulary.encode(flat)
+    capitals[positions] = capitalization(flat)
+    numbers = np.fromiter((tag for sentence in tags for tag in sentence), np.int32)
+    return Encoded(words, capitals, numbers if numbers.size else np.zeros(len(flat), np.int32), positions, offsets)
+
+
+class Windows:
+    """Cuts batches of B windows out of an encoded data set; every one has the same shapes."""
+
+    def __init__(self, encoded: Encoded, vocabulary_size: int, window: int, batch_size: int) -> None:
+        self.encoded = encoded
+        self.batch_size = batch_size
+        self._around = np.arange(window) - window // 2
+        self._padding_row = vocabulary_size
+        # Whole sentences are cut only at a batch's two ends, so beside its B middle words a batch can touch just
+        # the context beyond those ends and the padding row.
+        self._slots = min(batch_size + window, vocabulary_size)
+        self._slot_of_row = np.zeros(vocabulary_size, np.int32)
+
+    def batch(self, tokens: np.ndarray) -> Batch:
+        """The windows around at most B tokens that follow each other in their sentences, int64 [<= B]."""
+        places = np.zeros((self.batch_size, len(self._around)), np.int64)
+        places[: len(tokens)] = self.encoded.positions[tokens][:, None] + self._around
+        mask = np.arange(self.batch_size) < len(tokens)
+        tags = np.zeros(self.batch_size, np.int32)
+        tags[: len(tokens)] = self.encoded.tags[tokens]
+        rows, words = self._touched(self.encoded.words[places])
+        return Batch(rows, words, self.encoded.capitals[places], tags, mask)
+
+    def _touched(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        # Each id's last occurrence speaks for it: linear, where np.unique sorts, and without a pass over V rows.
+        flat = ids.reshape(-1)
+        occurrence = np.arange(flat.size, dtype=np.int32)
+        self._slot_of_row[flat] = occurrence
+        speaks = self._slot_of_row[flat] == occurrence
+        touched = flat[speaks]
+        self._slot_of_row[touched] = np.arange(touched.size, dtype=np.int32)
+        rows = np.full(self._slots, self._padding_row, np.int32)
+        rows[: touched.size] = touched
+        return rows, self._slot_of_row[flat].reshape(ids.shape)
+
+    def in_order(self) -> Iterator[tuple[np.ndarray, Batch]]:
+        """Every token once, in order, with its batch."""
+        for start in range(0, len(self.encoded.positions), self.batch_size):
+            tokens = np.arange(start, min(start + self.batch_size, len(self.encoded.positions)))
+            yield tokens, self.batch(tokens)
+
+
+class Epochs:
+    """Shuffled batches of the training data: a function of seed and epoch alone, in stacks of K.
+
+    The windows are spread evenly over the steps, so that every stack has K batches and none is empty; that makes at
+    most one step more for each call than the data would fill.
+    """
+
+    def __init__(self, windows: Windows, steps_per_call: int, seed: int) -> None:
+        full = -(-len(windows.encoded.positions) // windows.batch_size)
+        self.calls = -(-full // steps_per_call)
+        self.steps_per_call = -(-full // self.calls)
+        self.steps = self.calls * self.steps_per_call
+        self._windows = windows
+        self._seed = seed
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        """The stacks of one epoch: every array with a leading axis K."""
+        order = self._order(epoch)
+        bounds = self._bounds(len(order))
+        for call in range(self.calls):
+            steps = range(call * self.steps_per_call, (call + 1) * self.steps_per_call)
+            batches = [self._windows.batch(order[bounds[step] : bounds[step + 1]]) for step in steps]
+            yield Batch(*(np.stack(arrays) for arrays in zip(*batches, strict=True)))
+
+    def sentences(self, epoch: int, step: int) -> list[int]:
+        """Which sentences, by number, the windows of one step of one epoch came from."""
+        order = self._order(epoch)
+        bounds = self._bounds(len(order))
+        tokens = order[bounds[step] : bounds[step + 1]]
+        found = np.searchsorted(self._windows.encoded.offsets, tokens, side="right") - 1
+        return [int(sentence) for sentence in dict.fromkeys(found.tolist())]
+
+    def _bounds(self, tokens: int) -> list[int]:
+        return [step * tokens // self.steps for step in range(self.steps + 1)]
+
+    def _order(self, epoch: int) -> np.ndarray:
+        offsets = self._windows.encoded.offsets
+        shuffled = np.random.default_rng([self._seed, epoch]).permutation(len(offsets) - 1)
+        lengths = np.diff(offsets)[shuffled]
+        starts = np.repeat(offsets[shuffled] - np.concatenate([[0], np.cumsum(lengths)[:-1]]), lengths)
+        return np.asarray(starts + np.arange(offsets[-1]))

@@ -1,0 +1,88 @@
+"""From the config's [data] section to labelled sentences."""
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+from windownet.config import DataConfig
+from windownet.data import columns, demo, hub
+from windownet.data.sentences import Sentence
+from windownet.errors import InputError
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The parts of a data set.
+
+    Attributes:
+      train: what the network learns from.
+      dev: what decides which epoch is best.
+      test: what is scored at the end; empty where there is none.
+      held_out: whether dev was taken out of the training data.
+    """
+
+    train: list[Sentence]
+    dev: list[Sentence]
+    test: list[Sentence]
+    held_out: bool
+
+
+def load(config: DataConfig, seed: int) -> Splits:
+    """Read all parts that the config names; `seed` chooses the sentences held out where it names no dev part.
+
+    Raises:
+      InputError: a part is missing or malformed, or there are too few sentences to hold any out.
+    """
+    train = read(config, config.train)
+    test = read(config, config.test) if config.test else []
+    if config.dev:
+        return Splits(train, read(config, config.dev), test, held_out=False)
+    count = max(1, round(config.dev_share * len(train)))
+    if count >= len(train):
+        raise InputError(
+            "data.dev: required a development part, or at least 2 training sentences to hold one out of, "
+            f"got {len(train)}"
+        )
+    chosen = set(random.Random(seed).sample(range(len(train)), count))
+    dev = [sentence for n, sentence in enumerate(train) if n in chosen]
+    train = [sentence for n, sentence in enumerate(train) if n not in chosen]
+    return Splits(train, dev, test, held_out=True)
+
+
+def read(config: DataConfig, part: str) -> list[Sentence]:
+    """Read one part: a file under `data.root`, or a split by name, as `data.source` has it.
+
+    Raises:
+      InputError: it is missing or malformed; names file and line, or table and row.
+    """
+    table = hub.TableFormat(
+        words_column=config.words_column,
+        tags_column=config.tags_column,
+        scheme=config.scheme,
+        drop_types=config.drop_types,
+        tag_names=config.tag_names,
+        empty_word=config.empty_word,
+    )
+    match config.source:
+        case "demo":
+            return demo.sentences(part)
+        case "columns":
+            return columns.read(Path(config.root, part), column_format(config))
+        case "table":
+            return hub.read_table(Path(config.root, part), table)
+        case "hub":
+            return hub.read_hub(config.dataset, part, table, subset=config.subset or None)
+
+
+def column_format(config: DataConfig) -> columns.ColumnFormat:
+    """The layout of the config's column files."""
+    return columns.ColumnFormat(
+        word_column=config.word_column,
+        tag_column=config.tag_column,
+        separator=config.separator,
+        comment=config.comment,
+        document_marker=config.document_marker,
+        scheme=config.scheme,
+        drop_types=config.drop_types,
+        empty_word=config.empty_word,
+    )

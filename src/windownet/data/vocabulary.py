@@ -1,0 +1,75 @@
+"""Words to row numbers of the word table."""
+
+import collections
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+PADDING, RARE = 0, 1
+_RESERVED = ("<padding>", "<rare>")
+_DIGIT = re.compile(r"\d")
+_NUMBER = re.compile(r"[+-]?\d[\d.,:/-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Normalization:
+    """How a word is rewritten before it is looked up.
+
+    Attributes:
+      case: "lower" or "keep".
+      digits: "keep"; "zero", each digit becomes 0; "number", a word of digits and their punctuation becomes NUMBER
+        (Collobert et al. 2011, section 6).
+    """
+
+    case: str
+    digits: str
+
+    def __call__(self, word: str) -> str:
+        """The word as it is looked up."""
+        if self.digits == "number" and _NUMBER.fullmatch(word):
+            return "NUMBER"
+        if self.case == "lower":
+            word = word.lower()
+        return _DIGIT.sub("0", word) if self.digits == "zero" else word
+
+
+class Vocabulary:
+    """The words that have a row of their own, by row; row 0 is padding, row 1 any other word."""
+
+    def __init__(self, words: Sequence[str], normalization: Normalization) -> None:
+        """Make one of all its words in the order of their rows, the two reserved ones first."""
+        if tuple(words[:2]) != _RESERVED or len(set(words)) != len(words):
+            raise ValueError(f"a vocabulary must begin with {', '.join(_RESERVED)} and name no word twice")
+        self.words = tuple(words)
+        self.normalization = normalization
+        self._rows = {word: row for row, word in enumerate(words)}
+        # What a word as written leads to; words repeat, so most look-ups end here.
+        self._known: dict[str, int] = {}
+
+    @classmethod
+    def build(
+        cls, sentences: Iterable[Sequence[str]], normalization: Normalization, min_count: int = 1
+    ) -> "Vocabulary":
+        """Collect the words seen at least `min_count` times, most frequent first, ties in the order of letters."""
+        counts = collections.Counter(word for words in sentences for word in words)
+        normalized: collections.Counter[str] = collections.Counter()
+        for word, count in counts.items():
+            normalized[normalization(word)] += count
+        kept = [word for word, count in normalized.items() if count >= min_count and word not in _RESERVED]
+        return cls([*_RESERVED, *sorted(kept, key=lambda word: (-normalized[word], word))], normalization)
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def encode(self, words: Sequence[str]) -> np.ndarray:
+        """Row numbers, int32 [T], of T words."""
+        known = self._known
+        for word in words:
+            if word not in known:
+                if len(known) >= 1_000_000:
+                    # A stream of text has no end of new words; the memory of them must have one.
+                    known.clear()
+                known[word] = self._rows.get(self.normalization(word), RARE)
+        return np.fromiter((known[word] for word in words), np.int32, len(words))

@@ -1,0 +1,83 @@
+"""The window network (Collobert et al. 2011, section 3.3), written only in our ops.
+
+Axes: B windows in a batch, W window width, D word-vector width, F capitalization width, H hidden units, L tags,
+V rows of the word table, U rows that a batch touches.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from windownet.autodiff import ops
+from windownet.data.batches import Batch
+from windownet.model import initializers
+
+Params = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class WindowNetwork:
+    """The network's sizes and choices; its parameters are a pytree that every method takes.
+
+    The parameters: `words` [V, D] and `capitals` [classes, F], each with a row that stands for the padding beyond a
+    sentence's ends and is learned like any other; `hidden`, a list with `w` [I, H], `b` [H] and, for PReLU, `slope`
+    [H] a layer; `output` with `w` [H, L] and `b` [L].
+    """
+
+    vocabulary: int
+    capitalizations: int
+    tags: int
+    window: int
+    word_width: int
+    capitalization_width: int
+    hidden: tuple[int, ...]
+    nonlinearity: str
+    input_dropout: float = 0.0
+    hidden_dropout: float = 0.0
+
+    def init(self, key: jax.Array, dtype: Any = jnp.float32) -> Params:
+        """First values: small uniform tables, Glorot-uniform weights, zero biases."""
+        keys = iter(jax.random.split(key, 3 + len(self.hidden)))
+        width = self.window * (self.word_width + self.capitalization_width)
+        params: Params = {
+            "words": initializers.table(next(keys), (self.vocabulary, self.word_width), dtype),
+            "capitals": initializers.table(next(keys), (self.capitalizations, self.capitalization_width), dtype),
+            "hidden": [],
+        }
+        for units in self.hidden:
+            layer = {"w": initializers.weight(next(keys), (width, units), dtype), "b": jnp.zeros(units, dtype)}
+            if self.nonlinearity == "prelu":
+                layer["slope"] = jnp.full(units, 0.25, dtype)
+            params["hidden"].append(layer)
+            width = units
+        params["output"] = {
+            "w": initializers.weight(next(keys), (width, self.tags), dtype),
+            "b": jnp.zeros(self.tags, dtype),
+        }
+        return params
+
+    def scores(self, params: Params, batch: Batch, key: jax.Array | None = None) -> Any:
+        """Logits [B, L] of the middle words' tags; `key` turns dropout on."""
+        keys = (None,) * (1 + len(self.hidden)) if key is None else jax.random.split(key, 1 + len(self.hidden))
+        words = ops.embed(ops.take_rows(params["words"], batch.rows), batch.words)
+        capitals = ops.embed(params["capitals"], batch.capitals)
+        x = ops.concatenate(words, capitals, axis=2)
+        x = ops.reshape(x, shape=(x.shape[0], x.shape[1] * x.shape[2]))
+        x = _dropout(x, keys[0], self.input_dropout)
+        for layer, layer_key in zip(params["hidden"], keys[1:], strict=True):
+            x = ops.affine(x, layer["w"], layer["b"])
+            x = ops.OPS[self.nonlinearity](*([x, layer["slope"]] if "slope" in layer else [x]))
+            x = _dropout(x, layer_key, self.hidden_dropout)
+        return ops.affine(x, params["output"]["w"], params["output"]["b"])
+
+    def loss(self, params: Params, batch: Batch, key: jax.Array | None = None) -> Any:
+        """Mean cross-entropy of the batch's tags, a scalar in nats."""
+        return ops.softmax_cross_entropy(self.scores(params, batch, key), batch.tags, batch.mask)
+
+
+def _dropout(x: Any, key: Any, rate: float) -> Any:
+    if not rate or key is None:
+        return x
+    return ops.dropout(x, ops.draw_mask(key, x.shape, rate), rate=rate)

@@ -1,0 +1,162 @@
+"""The model folder: weights, config, vocabulary and tags, readable by any program; no pickle.
+
+`model.safetensors` holds the parameters and the checksums of the three text files beside it.
+"""
+
+import hashlib
+import json
+import shutil
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from windownet import config as config_module
+from windownet.config import Config
+from windownet.data.features import CAPITALIZATION
+from windownet.data.vocabulary import Normalization, Vocabulary
+from windownet.errors import InputError
+from windownet.model.network import Params, WindowNetwork
+
+_WEIGHTS = "model.safetensors"
+_CONFIG, _VOCABULARY, _TAGS = _TEXTS = ("config.toml", "vocab.txt", "tags.json")
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """All that is needed to tag.
+
+    Attributes:
+      config: the config of the run that made it.
+      vocabulary: words by row.
+      tags: L tags by number, in the network's scheme.
+      params: the network's parameters, float arrays.
+    """
+
+    config: Config
+    vocabulary: Vocabulary
+    tags: tuple[str, ...]
+    params: Params
+
+    @property
+    def network(self) -> WindowNetwork:
+        """The network that the parameters are for."""
+        return network(self.config, len(self.vocabulary), len(self.tags))
+
+
+def network(config: Config, vocabulary: int, tags: int) -> WindowNetwork:
+    """The network that a config describes, for a vocabulary of V rows and L tags."""
+    return WindowNetwork(
+        vocabulary=vocabulary,
+        capitalizations=len(CAPITALIZATION),
+        tags=tags,
+        window=config.model.window,
+        word_width=config.model.word_width,
+        capitalization_width=config.model.capitalization_width,
+        hidden=config.model.hidden,
+        nonlinearity=config.model.nonlinearity,
+        input_dropout=config.regularization.input_dropout,
+        hidden_dropout=config.regularization.hidden_dropout,
+    )
+
+
+def save(artifact: Artifact, folder: Path) -> None:
+    """Write a model folder, replacing one that is there only when the new one is whole.
+
+    Raises:
+      OSError: the disk is full or not writable; what was in `folder` before is untouched.
+    """
+    fresh, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
+    for left_over in (fresh, old):
+        shutil.rmtree(left_over, ignore_errors=True)
+    texts = {
+        _CONFIG: artifact.config.to_toml(),
+        _VOCABULARY: "".join(f"{word}\n" for word in artifact.vocabulary.words),
+        _TAGS: json.dumps(list(artifact.tags), ensure_ascii=False, indent=0) + "\n",
+    }
+    try:
+        fresh.mkdir(parents=True)
+        for name, text in texts.items():
+            (fresh / name).write_bytes(text.encode())
+        checksums = {name: _checksum(text.encode()) for name, text in texts.items()}
+        arrays = {name: np.asarray(array) for name, array in _flatten(artifact.params).items()}
+        (fresh / _WEIGHTS).write_bytes(safetensors.numpy.save(arrays, metadata=checksums))
+        if folder.exists():
+            folder.rename(old)
+        fresh.rename(folder)
+    except OSError:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def load(folder: Path) -> Artifact:
+    """Read a model folder; the run folder that holds it in `model/` is taken as well.
+
+    Raises:
+      InputError: a file is missing, truncated or changed, or the parts do not fit together; names the file.
+    """
+    if (folder / "model").is_dir():
+        folder = folder / "model"
+    if not folder.is_dir():
+        raise InputError(f"{folder}: required a run or model folder, found none; `windownet train` makes one")
+    data = {name: _read(folder / name) for name in (_WEIGHTS, *_TEXTS)}
+    try:
+        tensors = safetensors.numpy.load(data[_WEIGHTS])
+        checksums = json.loads(data[_WEIGHTS][8 : 8 + struct.unpack("<Q", data[_WEIGHTS][:8])[0]])["__metadata__"]
+    except (safetensors.SafetensorError, struct.error, KeyError, ValueError) as error:
+        raise InputError(
+            f"{folder / _WEIGHTS}: required a whole safetensors file of windownet, got {len(data[_WEIGHTS])} bytes "
+            f"({error}); copy or train the model again"
+        ) from None
+    for name in _TEXTS:
+        if checksums.get(name) != _checksum(data[name]):
+            raise InputError(
+                f"{folder / name}: required the file that was saved with {_WEIGHTS}, got one that is truncated or "
+                "changed (its checksum differs); copy or train the model again"
+            )
+    config = config_module.load(folder / _CONFIG)
+    vocabulary = Vocabulary(
+        data[_VOCABULARY].decode().split("\n")[:-1],
+        Normalization(config.features.case, config.features.digits),
+    )
+    tags = tuple(json.loads(data[_TAGS]))
+    params = _unflatten(tensors, len(config.model.hidden))
+    return Artifact(config, vocabulary, tags, params)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path}: required in a model folder, found none; copy or train the model again") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _checksum(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _flatten(params: Params) -> dict[str, Any]:
+    flat = {"words": params["words"], "capitals": params["capitals"]}
+    for n, layer in enumerate(params["hidden"]):
+        flat |= {f"hidden.{n}.{name}": array for name, array in layer.items()}
+    return flat | {f"output.{name}": array for name, array in params["output"].items()}
+
+
+def _unflatten(flat: Mapping[str, np.ndarray], layers: int) -> Params:
+    def under(prefix: str) -> dict[str, np.ndarray]:
+        return {name.removeprefix(prefix): array for name, array in flat.items() if name.startswith(prefix)}
+
+    return {
+        "words": flat["words"],
+        "capitals": flat["capitals"],
+        "hidden": [under(f"hidden.{n}.") for n in range(layers)],
+        "output": under("output."),
+    }

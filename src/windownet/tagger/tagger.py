@@ -1,0 +1,65 @@
+"""Tagging: words in, tags out."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from windownet.data import scores
+from windownet.data.batches import Batch, Encoded, Windows, encode
+from windownet.data.scores import Scores
+from windownet.data.sentences import Sentence
+from windownet.data.tags import convert
+from windownet.model.network import Params, WindowNetwork
+from windownet.tagger.artifact import Artifact
+
+# Windows a call: a small program for a line at a time, a large one for the rest. Every shape is compiled once.
+_SMALL, _LARGE = 64, 2048
+
+
+class Predictor:
+    """The most likely tag of every word under given parameters."""
+
+    def __init__(self, network: WindowNetwork) -> None:
+        def best(params: Params, batch: Batch) -> jax.Array:
+            return jnp.argmax(network.scores(params, batch), axis=-1)
+
+        self._network = network
+        self._best = jax.jit(best)
+
+    def __call__(self, params: Params, encoded: Encoded) -> np.ndarray:
+        """Tag numbers, int32 [T], of all T words."""
+        size = _SMALL if len(encoded.positions) <= _SMALL else _LARGE
+        windows = Windows(encoded, self._network.vocabulary, self._network.window, size)
+        # Results are fetched at the end, so that the device works while the next batch is cut.
+        pending: list[tuple[int, Any]] = [
+            (len(tokens), self._best(params, batch)) for tokens, batch in windows.in_order()
+        ]
+        return np.concatenate([np.asarray(best)[:count] for count, best in pending] or [np.zeros(0, np.int32)])
+
+
+class Tagger:
+    """Tags sentences with a loaded model."""
+
+    def __init__(self, artifact: Artifact) -> None:
+        self._artifact = artifact
+        self._predict = Predictor(artifact.network)
+        self._params = jax.device_put(artifact.params)
+
+    def tag(self, sentences: Sequence[Sequence[str]]) -> list[list[str]]:
+        """The tags, in the model's scheme, of every word of every sentence."""
+        encoded = encode(sentences, self._artifact.vocabulary, self._artifact.config.model.window // 2)
+        return by_sentence(self._predict(self._params, encoded), encoded, self._artifact.tags)
+
+
+def by_sentence(numbers: np.ndarray, encoded: Encoded, tags: Sequence[str]) -> list[list[str]]:
+    """Tag numbers [T] of a data set as tags, sentence by sentence."""
+    names = [tags[number] for number in numbers.tolist()]
+    return [names[start:stop] for start, stop in zip(encoded.offsets[:-1], encoded.offsets[1:], strict=True)]
+
+
+def score(sentences: Sequence[Sentence], predicted: Sequence[Sequence[str]]) -> Scores:
+    """Entity scores of predicted tags, in whatever scheme, for labelled sentences."""
+    return scores.score((s.tags for s in sentences), (convert(tags, "IOB2") for tags in predicted))

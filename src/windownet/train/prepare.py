@@ -1,0 +1,85 @@
+"""From a config to all that training, and its proof, begin with."""
+
+import collections
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from windownet.config import Config
+from windownet.data import sources, tags
+from windownet.data.batches import Encoded, Epochs, Windows, encode
+from windownet.data.sentences import Sentence
+from windownet.data.sources import Splits
+from windownet.data.vocabulary import Normalization, Vocabulary
+from windownet.errors import InputError
+from windownet.model.network import WindowNetwork
+from windownet.tagger import artifact
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run before its first step.
+
+    Attributes:
+      config: the whole config.
+      splits: the labelled sentences.
+      vocabulary: the training words.
+      tags: L tags by number, in the network's scheme.
+      network: the network, without parameters.
+      train: the training data, encoded.
+      epochs: its batches.
+    """
+
+    config: Config
+    splits: Splits
+    vocabulary: Vocabulary
+    tags: tuple[str, ...]
+    network: WindowNetwork
+    train: Encoded
+    epochs: Epochs
+
+    def encode(self, sentences: Sequence[Sentence]) -> Encoded:
+        """Sentences as the network takes them, without their tags."""
+        return encode([s.words for s in sentences], self.vocabulary, self.config.model.window // 2)
+
+
+def prepare(config: Config) -> Prepared:
+    """Read the data, build the vocabulary and encode the training part.
+
+    Raises:
+      InputError: the data is missing or malformed, or has no mention to learn.
+    """
+    splits = sources.load(config.data, config.train.seed)
+    types = {span.type for sentence in splits.train for span in tags.spans(sentence.tags)}
+    if not types:
+        raise InputError(
+            f"data.train: required at least one mention in its {len(splits.train)} sentences, got only O; "
+            "set data.tag_column, data.scheme or data.drop_types to what the file has"
+        )
+    names = tuple(tags.labels(types, config.model.scheme))
+    vocabulary = Vocabulary.build(
+        (sentence.words for sentence in splits.train),
+        Normalization(config.features.case, config.features.digits),
+        config.features.min_count,
+    )
+    numbers = {tag: number for number, tag in enumerate(names)}
+    train = encode(
+        [sentence.words for sentence in splits.train],
+        vocabulary,
+        config.model.window // 2,
+        ([numbers[tag] for tag in tags.convert(sentence.tags, config.model.scheme)] for sentence in splits.train),
+    )
+    windows = Windows(train, len(vocabulary), config.model.window, config.train.batch_size)
+    epochs = Epochs(windows, config.train.steps_per_call, config.train.seed)
+    network = artifact.network(config, len(vocabulary), len(names))
+    return Prepared(config, splits, vocabulary, names, network, train, epochs)
+
+
+def unseen_types(prepared: Prepared) -> dict[str, dict[str, int]]:
+    """Mentions in dev and test of types that training never saw, counted: part -> type -> mentions."""
+    known = {tag.partition("-")[2] for tag in prepared.tags}
+    counts = {}
+    for part, sentences in (("dev", prepared.splits.dev), ("test", prepared.splits.test)):
+        found = collections.Counter(span.type for s in sentences for span in tags.spans(s.tags))
+        if unseen := {type: count for type, count in sorted(found.items()) if type not in known}:
+            counts[part] = unseen
+    return counts

@@ -1,0 +1,366 @@
+"""Every op's rule against `jax.vjp` of its forward, on hard samples and random ones; and what it owes at the edges."""
+
+import importlib
+import math
+import pkgutil
+import statistics
+import types
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+from op_samples import SAMPLES, SATURATING, TINY, Sample, sample, samples, ties
+
+from windownet.autodiff import Op, ops
+from windownet.autodiff.ops import OPS, nonlinearities
+
+# The slope does not depend on the inputs' values: a NaN among them stays out of the cotangents.
+LINEAR = {"add", "concatenate", "dropout", "embed", "mean", "negate", "reshape", "slice", "subtract", "sum"} | {
+    "take_rows",
+    "transpose",
+    "where",
+}
+NONLINEARITIES = [name for name, op in OPS.items() if op.forward.__module__ == nonlinearities.__name__]
+
+
+def is_float(x: Any) -> bool:
+    return jnp.issubdtype(jnp.result_type(x), jnp.floating)
+
+
+def compare(
+    op: Op, given: Sequence[Sample], seed: int = 0, dtype: Any = jnp.float64, rtol: float = 1e-10
+) -> list[jax.Array]:
+    """Assert that the rule agrees with `jax.vjp` of the forward in float64, for random upstream cotangents.
+
+    The rule runs in `dtype` on inputs that `dtype` can hold. Returns the forward's values.
+    """
+    rng = np.random.default_rng(seed)
+
+    # A fresh function each time: jit would otherwise give a rule replaced by a test its predecessor's program.
+    def both(drawn: list[tuple[Any, ...]], upstream: list[Any]) -> list[tuple[Any, Any, Any]]:
+        results = []
+        for inputs, g, one in zip(drawn, upstream, given, strict=True):
+            floats = [i for i, x in enumerate(inputs) if is_float(x)]
+
+            def forward(*values: Any, inputs: Any = inputs, floats: Any = floats, static: Any = one.static) -> Any:
+                merged = dict(enumerate(inputs)) | dict(zip(floats, values, strict=True))
+                return op.forward(*merged.values(), **static)
+
+            exact = jax.vjp(forward, *(inputs[i].astype(jnp.float64) for i in floats))[1](g.astype(jnp.float64))
+            value = forward(*(inputs[i] for i in floats))
+            rule = op.vjp(g, value, *inputs, **one.static)
+            results.append((value, rule, dict(zip(floats, exact, strict=True))))
+        return results
+
+    with jax.enable_x64(True):
+        drawn = [tuple(x.astype(dtype) if is_float(x) else x for x in one.inputs) for one in given]
+        shapes = [jax.eval_shape(lambda *xs, s=one: op.forward(*xs, **s.static), *one.inputs).shape for one in given]
+        upstream = [rng.standard_normal(shape).astype(dtype) for shape in shapes]
+        # Compiling is what takes the time here.
+        results = jax.jit(both, compiler_options={"xla_backend_optimization_level": 0})(drawn, upstream)
+        for one, inputs, g, (_, rule, exact) in zip(given, drawn, upstream, results, strict=True):
+            assert len(rule) == len(inputs)
+            for i, (ours, x) in enumerate(zip(rule, inputs, strict=True)):
+                where = f"{op.name}, input {i} of {[x.shape for x in inputs]} {dict(one.static)}"
+                if not is_float(x):
+                    assert ours is None, where
+                    continue
+                assert (ours.shape, ours.dtype) == (x.shape, x.dtype), where
+                # Saturation leaves a slope that is rounding alone, so it is held against the upstream's size.
+                atol = rtol * 1e-3 * np.abs(exact[i]).max(initial=0) + rtol * 1e-4 * np.abs(g).max(initial=0)
+                np.testing.assert_allclose(ours.astype(jnp.float64), exact[i], rtol, atol, err_msg=where)
+    return [value for value, _, _ in results]
+
+
+def masked_cross_entropy(z: np.ndarray, labels: np.ndarray, mask: np.ndarray) -> np.floating:
+    log_softmax = z - np.logaddexp.reduce(z, -1, keepdims=True)
+    losses = -np.take_along_axis(log_softmax, labels[..., None], -1)[..., 0]
+    return losses[mask].sum() / max(mask.sum(), 1)
+
+
+# What the forwards compute, in numpy; the arithmetic ones are jax's functions of the same name.
+REFERENCES: dict[str, Callable[..., Any]] = {
+    "affine": lambda x, w, b: np.einsum("...i,io->...o", x, w) + b,
+    "binary_logistic": lambda z, labels: np.logaddexp(0, np.where(labels, -z, z)).mean(),
+    "concatenate": lambda *xs, axis: np.concatenate(xs, axis),
+    "dropout": lambda x, mask, *, rate: x * mask / (1 - rate),
+    "elu": lambda x, *, alpha=1.0: np.where(x > 0, x, alpha * np.expm1(x)),
+    "embed": lambda table, ids: table[ids],
+    "gelu": lambda x: x * np.vectorize(statistics.NormalDist().cdf)(x),
+    "gelu_tanh": lambda x: x / 2 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
+    "hard_tanh": lambda x: np.clip(x, -1, 1),
+    "leaky_relu": lambda x, *, negative_slope=0.01: np.where(x > 0, x, negative_slope * x),
+    "matmul": lambda x, y: np.einsum("...mk,...kn->...mn", x, y),
+    "mean": lambda x, *, axis: np.mean(x, axis),
+    "prelu": lambda x, slope: np.where(x > 0, x, slope * x),
+    "reshape": lambda x, *, shape: np.reshape(x, shape),
+    "silu": lambda x: x / (1 + np.exp(-x)),
+    "slice": lambda x, *, start, stop, axis: np.take(x, range(start, stop), axis),
+    "softmax_cross_entropy": masked_cross_entropy,
+    "softplus": lambda x: np.logaddexp(0, x),
+    "sum": lambda x, *, axis: np.sum(x, axis),
+    "take_rows": lambda table, rows: np.vstack([table, np.zeros_like(table[:1])])[np.minimum(rows, len(table))],
+    "transpose": lambda x, *, axes=None: np.transpose(x, axes),
+    "where": lambda condition, x, y: np.where(condition, x, y),
+}
+
+
+def missing_from(table: Mapping[str, Op], modules: Iterable[types.ModuleType]) -> list[str]:
+    found = [(m, op) for m in modules for op in vars(m).values() if isinstance(op, Op)]
+    return [f"{m.__name__}: {op.name}" for m, op in found if table.get(op.name) is not op]
+
+
+def test_every_op_of_the_modules_is_in_the_table() -> None:
+    modules = [importlib.import_module(f"{ops.__name__}.{m.name}") for m in pkgutil.iter_modules(ops.__path__)]
+    assert not missing_from(OPS, modules), "hand these on in src/windownet/autodiff/ops/__init__.py"
+    assert not [name for name, op in OPS.items() if getattr(ops, name) is not op]
+    assert SAMPLES.keys() | REFERENCES.keys() <= OPS.keys()
+
+    forgotten = types.ModuleType("forgotten")
+    forgotten.cube = Op("cube", lambda x: x * x * x, lambda g, y, x: (3 * g * x * x,))  # type: ignore[attr-defined]
+    assert missing_from(OPS, [forgotten]) == ["forgotten: cube"]
+
+
+def test_op_without_samples_says_what_to_do() -> None:
+    with pytest.raises(LookupError, match=r"op 'cube' has no samples: add a row .* tests/autodiff/op_samples\.py"):
+        samples("cube", 0)
+
+
+def test_table_is_immutable() -> None:
+    with pytest.raises(TypeError):
+        OPS["add"] = OPS["subtract"]  # type: ignore[index]
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_rule_equals_jax_and_forward_its_definition(name: str) -> None:
+    given = samples(name, seed=0)
+    for value, one in zip(compare(OPS[name], given), given, strict=True):
+        if name in REFERENCES:
+            np.testing.assert_allclose(value, REFERENCES[name](*one.inputs, **one.static), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", OPS)
+@settings(max_examples=4, deadline=None, derandomize=True, database=None)
+@given(data=st.data())
+def test_rule_equals_jax_on_any_size_and_scale(name: str, data: st.DataObject) -> None:
+    size = st.integers(0, 5)
+    scale = st.sampled_from((1e-6, TINY, 1.0, SATURATING, 1e4))
+    one = sample(
+        name,
+        np.random.default_rng(data.draw(st.integers(0, 1_000), label="seed")),
+        *(data.draw(size, label=axis) for axis in "mkn"),
+        scale=data.draw(scale, label="scale"),
+        variant=data.draw(st.integers(0, 5), label="variant"),
+    )
+    compare(OPS[name], [one])
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_rule_in_float32_stays_near_float64(name: str) -> None:
+    compare(OPS[name], samples(name, seed=1)[2:4], dtype=jnp.float32, rtol=2e-4)
+
+
+def test_samples_are_hard() -> None:
+    for name in OPS:
+        assert samples(name, 3)[0].inputs[0].size == 1
+        assert any(min(x.size for x in one.inputs) > 1 for one in samples(name, 3))
+    squares = [
+        one for one in samples("matmul", 3) if len(set(one.inputs[0].shape[-2:] + one.inputs[1].shape[-2:])) == 1
+    ]
+    assert max(one.inputs[0].shape[-1] for one in squares) > 1
+    for name in ("embed", "take_rows"):
+        assert any(len(np.unique(one.inputs[1])) < one.inputs[1].size for one in samples(name, 3))
+    assert any((one.inputs[1] >= one.inputs[0].shape[0]).any() for one in samples("take_rows", 3))
+    assert {one.inputs[0].shape[0] > 32 for one in samples("embed", 3)} == {True, False}
+    masks = [one.inputs[2] for one in samples("softmax_cross_entropy", 3)]
+    assert any(m.all() for m in masks) and any(not m.any() for m in masks)
+
+
+# Each rule with a fault that is easily made; `compare` must refuse it on the samples that it accepts the right one on.
+FAULTS = {
+    "transpose forgotten": ("matmul", lambda g, y, a, b: (g @ b if a.shape == b.shape else g @ b.mT, a.mT @ g)),
+    "repeated ids set": ("embed", lambda g, y, t, ids: (jnp.zeros_like(t).at[ids].set(g), None)),
+    "repeated rows set": ("take_rows", lambda g, y, t, rows: (jnp.zeros_like(t).at[rows].set(g, mode="drop"), None)),
+    "padding leaks": ("take_rows", lambda g, y, t, rows: (jnp.zeros_like(t).at[rows].add(g, mode="clip"), None)),
+    "mean for sum": (
+        "affine",
+        lambda g, y, x, w, b: (*ops.affine.vjp(g, y, x, w, b)[:2], ops.affine.vjp(g, y, x, w, b)[2] / 2),
+    ),
+    "sum for mean": ("mean", lambda g, y, x, *, axis=None: ops.sum.vjp(g, y, x, axis=axis)),
+    "upstream ignored": ("softmax_cross_entropy", lambda g, y, *xs: ops.softmax_cross_entropy.vjp(g / g, y, *xs)),
+    "mask ignored": (
+        "softmax_cross_entropy",
+        lambda g, y, z, t, m: ops.softmax_cross_entropy.vjp(g, y, z, t, m | True),
+    ),
+    "dropout not rescaled": ("dropout", lambda g, y, x, m, *, rate: (g * m.astype(g.dtype), None)),
+    "slope from the input": ("tanh", lambda g, y, x: (g * (1 - x * x),)),
+    "one slope for all units": (
+        "prelu",
+        lambda g, y, x, s: (g * jnp.where(x >= 0, 1.0, s[0]), ops.prelu.vjp(g, y, x, s)[1]),
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_planted_fault_is_caught(fault: str) -> None:
+    name, rule = FAULTS[fault]
+    with pytest.raises(AssertionError, match=f"{name}, input"):
+        compare(replace(OPS[name], vjp=rule), samples(name, seed=0))
+
+
+JAX_FUNCTIONS = {
+    "elu": lambda x, *, alpha: jax.nn.elu(x, alpha),
+    "hard_tanh": jax.nn.hard_tanh,
+    "leaky_relu": jax.nn.leaky_relu,
+    "maximum": jnp.maximum,
+    "minimum": jnp.minimum,
+    "prelu": lambda x, slope: jax.vmap(jax.nn.leaky_relu)(x.T, slope).T,
+    "relu": jax.nn.relu,
+}
+
+
+@pytest.mark.parametrize("name", [n for n in OPS if ties(n, 0)])
+def test_slope_at_a_kink_is_that_of_jax_own_function(name: str) -> None:
+    compare(replace(OPS[name], forward=JAX_FUNCTIONS[name]), ties(name, 0))
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs", "static", "slopes"),
+    [
+        ("relu", (0.0,), {}, (0.0,)),
+        ("leaky_relu", (0.0,), {"negative_slope": 0.3}, (1.0,)),
+        ("elu", (0.0,), {"alpha": 0.7}, (0.7,)),
+        ("hard_tanh", (1.0,), {}, (1.0,)),
+        ("hard_tanh", (-1.0,), {}, (1.0,)),
+        ("maximum", (2.0, 2.0), {}, (0.5, 0.5)),
+        ("minimum", (2.0, 2.0), {}, (0.5, 0.5)),
+    ],
+)
+def test_slope_at_a_kink_is_the_documented_one(name: str, inputs: Any, static: Any, slopes: Any) -> None:
+    arrays = [jnp.float32(x) for x in inputs]
+    np.testing.assert_allclose(OPS[name].vjp(jnp.float32(1), OPS[name](*arrays, **static), *arrays, **static), slopes)
+
+
+@pytest.mark.parametrize("name", sorted(OPS.keys() - LINEAR))
+def test_nan_input_gives_nan_gradient(name: str) -> None:
+    op, one = OPS[name], next(s for s in samples(name, 0)[1:] if all(x.dtype != bool or x.all() for x in s.inputs))
+    # An affine's slopes are its x and w; its b is in none.
+    for i in (i for i, x in enumerate(one.inputs) if is_float(x) and (name, i) != ("affine", 2)):
+        inputs = [jnp.asarray(x) for x in one.inputs]
+        # Units of a PReLU use their slope below zero only.
+        inputs = [-jnp.abs(inputs[0]), *inputs[1:]] if name == "prelu" else inputs
+        inputs[i] = inputs[i].at[(0,) * inputs[i].ndim].set(jnp.nan)
+        y = op(*inputs, **one.static)
+        cotangents = [c for c in op.vjp(jnp.ones_like(y), y, *inputs, **one.static) if c is not None]
+        assert any(jnp.isnan(c).any() for c in cotangents), i
+        if len(cotangents) == 1 and y.shape == inputs[0].shape:
+            np.testing.assert_array_equal(np.isnan(cotangents[0]), np.isnan(inputs[0]))
+
+
+@pytest.mark.parametrize("name", NONLINEARITIES)
+def test_nonlinearity_stays_finite_far_out(name: str) -> None:
+    x = jnp.asarray([-1e4, -90, -20, -1, 0, 1, 20, 90, 1e4], jnp.float32)
+    inputs = (x, jnp.full_like(x, 0.25)) if name == "prelu" else (x,)
+    y = OPS[name](*inputs)
+    assert np.isfinite(y).all()
+    slope = OPS[name].vjp(jnp.ones_like(y), y, *inputs)[0]
+    # Far out each of them is a line: its slope there is its limit's.
+    left, right = {"leaky_relu": (0.01, 1), "prelu": (0.25, 1), "tanh": (0, 0), "sigmoid": (0, 0)}.get(
+        name, (0, 0 if name == "hard_tanh" else 1)
+    )
+    assert np.isfinite(slope).all()
+    np.testing.assert_allclose(slope[jnp.asarray([0, -1])], [left, right], rtol=0, atol=1e-7)
+
+
+def test_losses_stay_finite_far_out() -> None:
+    logits = jnp.asarray([[1e4, -1e4, 0.0], [-1e4, 1e4, 1e4]], jnp.float32)
+    labels, mask = jnp.asarray([1, 2]), jnp.ones(2, bool)
+    loss = ops.softmax_cross_entropy(logits, labels, mask)
+    np.testing.assert_allclose(loss, (2e4 + np.log(2)) / 2, rtol=1e-6)
+    gradient = ops.softmax_cross_entropy.vjp(jnp.ones_like(loss), loss, logits, labels, mask)[0]
+    np.testing.assert_allclose(gradient, [[0.5, -0.5, 0], [0, 0.25, -0.25]], atol=1e-6)
+
+    logits, labels = jnp.asarray([1e4, -1e4, -1e4, 1e4], jnp.float32), jnp.asarray([False, True, False, True])
+    loss = ops.binary_logistic(logits, labels)
+    np.testing.assert_allclose(loss, 5e3, rtol=1e-6)
+    gradient = ops.binary_logistic.vjp(jnp.ones_like(loss), loss, logits, labels)[0]
+    np.testing.assert_allclose(gradient, [0.25, -0.25, 0, 0], atol=1e-6)
+
+
+def test_embed_sums_the_cotangents_of_a_repeated_id() -> None:
+    for rows in (3, 40):
+        table, ids, g = jnp.zeros((rows, 2)), jnp.asarray([2, 0, 2]), jnp.asarray([[1.0, 2], [3, 4], [5, 6]])
+        gradient = ops.embed.vjp(g, ops.embed(table, ids), table, ids)[0]
+        np.testing.assert_array_equal(gradient[:3], [[3, 4], [0, 0], [6, 8]])
+
+
+def test_padding_rows_read_zeros_and_give_nothing_back() -> None:
+    table, rows = jnp.ones((3, 2)), jnp.asarray([1, 3, 2_000_000_000])
+    slab = ops.take_rows(table, rows)
+    np.testing.assert_array_equal(slab, [[1, 1], [0, 0], [0, 0]])
+    np.testing.assert_array_equal(ops.take_rows.vjp(slab + 1, slab, table, rows)[0], [[0, 0], [2, 2], [0, 0]])
+
+
+def test_draw_mask_keeps_the_stated_share() -> None:
+    for rate in (0.0, 0.25, 0.9):
+        mask = ops.draw_mask(jax.random.key(1), (301, 333), rate)
+        assert (mask.shape, mask.dtype) == ((301, 333), bool)
+        assert abs(float(mask.mean()) - (1 - rate)) < 4 * math.sqrt(rate * (1 - rate) / mask.size) + 1e-9
+    with jax.enable_x64(True):
+        np.testing.assert_array_equal(mask, ops.draw_mask(jax.random.key(1), (301, 333), rate))
+    assert (mask != ops.draw_mask(jax.random.key(2), (301, 333), rate)).any()
+
+
+f32, i32 = jnp.float32, jnp.int32
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs", "static", "message"),
+    [
+        *(
+            (name, (jnp.zeros(3), other), {}, f"{name}: required two arrays of one shape and dtype, got float32")
+            for name in ("add", "subtract", "multiply", "divide", "maximum", "minimum")
+            for other in (jnp.zeros((1,)), jnp.zeros((3, 3)), jnp.zeros(3, jnp.float16), jnp.zeros(3, i32))
+        ),
+        ("matmul", (jnp.zeros((2, 3)), jnp.zeros((2, 3))), {}, r"matmul: .* got \[2, 3\] and \[2, 3\]"),
+        ("matmul", (jnp.zeros((1, 2, 3)), jnp.zeros((4, 3, 2))), {}, "matmul: required"),
+        ("matmul", (jnp.zeros(3), jnp.zeros(3)), {}, "matmul: required"),
+        ("affine", (jnp.zeros((2, 3)), jnp.zeros((3, 4)), jnp.zeros((1, 4))), {}, r"affine: .* and \[1, 4\]"),
+        ("affine", (jnp.zeros((2, 3)), jnp.zeros((4, 3)), jnp.zeros(3)), {}, "affine: required"),
+        ("prelu", (jnp.zeros((2, 3)), jnp.zeros(1)), {}, r"prelu: .* got \[2, 3\] and \[1\]"),
+        ("where", (jnp.ones(3, bool), jnp.zeros(3), jnp.zeros(())), {}, r"where: .* got bool\[3\], float32\[3\]"),
+        ("where", (jnp.ones(3, bool), jnp.zeros(3), jnp.zeros(3, jnp.float16)), {}, "where: .* one dtype"),
+        ("slice", (jnp.zeros(3),), {"start": 1, "stop": 4}, "slice: required 0 <= start <= stop <= 3, got 1 and 4"),
+        ("slice", (jnp.zeros(3),), {"start": -1, "stop": 2}, "slice: required"),
+        ("embed", (jnp.zeros((3, 2)), jnp.zeros(3)), {}, r"embed: .* integer ids, got \[3, 2\] and float32"),
+        ("embed", (jnp.zeros(3), jnp.zeros(3, i32)), {}, "embed: required"),
+        ("take_rows", (jnp.zeros(3), jnp.zeros(3, i32)), {}, r"take_rows: required a table \[V, D\]"),
+        ("dropout", (jnp.zeros(3), jnp.ones(3, bool)), {"rate": 1.0}, "dropout: required 0 <= rate < 1, got 1.0"),
+        ("dropout", (jnp.zeros(3), jnp.ones(2, bool)), {"rate": 0.5}, r"dropout: required a mask bool\[3\]"),
+        ("dropout", (jnp.zeros(3), jnp.ones(3)), {"rate": 0.5}, r"dropout: .* got float32\[3\]"),
+        *(
+            ("softmax_cross_entropy", (jnp.zeros((2, 3)), labels, mask), {}, "softmax_cross_entropy: required logits")
+            for labels, mask in (
+                (jnp.zeros(3, i32), jnp.ones(3, bool)),
+                (jnp.zeros(2, f32), jnp.ones(2, bool)),
+                (jnp.zeros(2, i32), jnp.ones(2, f32)),
+                (jnp.zeros(2, i32), jnp.ones((2, 1), bool)),
+            )
+        ),
+        ("binary_logistic", (jnp.zeros(3), jnp.zeros(3)), {}, r"binary_logistic: .* got \[3\] and float32\[3\]"),
+        ("binary_logistic", (jnp.zeros(3), jnp.ones((3, 1), bool)), {}, "binary_logistic: required"),
+    ],
+)
+def test_op_refuses_what_it_would_have_to_broadcast_or_cast(name: str, inputs: Any, static: Any, message: str) -> None:
+    # Promotion allowed, so that the refusal is the op's own.
+    with (
+        jax.numpy_dtype_promotion("standard"),
+        jax.numpy_rank_promotion("allow"),
+        pytest.raises((TypeError, ValueError), match=message),
+    ):
+        OPS[name](*inputs, **static)
