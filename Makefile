@@ -20,7 +20,7 @@ TEST_INSTALLED := .venv/.installed-test
 BENCH_INSTALLED := .venv/.installed-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-bench train test lint types gradcheck bench clean
+.PHONY: help install install-bench train test lint types gradcheck figures bench clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-14s %s\n", $$1, $$2 }'
@@ -44,6 +44,9 @@ types: $(TEST_INSTALLED)  ## check types
 
 gradcheck: $(INSTALLED)  ## prove the gradients of a config on its own data (CONFIG=... ARGS=...)
 	$(BIN)/windownet gradcheck $(CONFIG) $(ARGS)
+
+figures: $(BENCH_INSTALLED)  ## draw every figure of the documents
+	$(BIN)/python scripts/training_picture.py
 
 bench: $(BENCH_INSTALLED)  ## race the peers; what docs/measurements.md is made of
 	$(BIN)/python benchmarks/train_step.py

@@ -51,12 +51,13 @@ class Comparison:
         return math.inf if math.isnan(self.error) or self.tolerance == 0 else self.error / self.tolerance
 
     def __str__(self) -> str:
-        where = " ".join(part for part in (f"op {self.op!r}:" if self.op else "", self.leaf + self.place) if part)
+        where = " ".join(part for part in (f"op {self.op!r}," if self.op else "", self.leaf + self.place) if part)
+        start = ": ".join(part for part in (where.rstrip(","), self.witness) if part)
         if math.isnan(self.hand) and math.isnan(self.expected) and self.note:
-            return f"{where}: {self.witness}: {self.note}"
-        numbers = f"hand {self.hand:.10g}, {self.witness} {self.expected:.10g}"
+            return f"{start}: {self.note}"
         judged = f"error {self.error:.2g}, tolerance {self.tolerance:.2g}"
-        return f"{where}: {numbers} ({judged}{'; ' + self.note if self.note else ''})"
+        numbers = f"hand {self.hand:.10g}, required {self.expected:.10g} ({judged})"
+        return f"{start}: {numbers}{'; ' + self.note if self.note else ''}"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -114,8 +114,8 @@ class Windows:
 class Epochs:
     """Shuffled batches of the training data: a function of seed and epoch alone, in stacks of K.
 
-    The windows are spread evenly over the steps, so that every stack has K batches and none is empty; that makes at
-    most one step more for each call than the data would fill.
+    The windows are spread evenly over the steps, so that every stack has K batches and none is empty (where B is 1, a
+    few may be); that makes at most one step more for each call than the data would fill.
     """
 
     def __init__(self, windows: Windows, steps_per_call: int, seed: int) -> None:

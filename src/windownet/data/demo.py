@@ -27,7 +27,7 @@ SIZES = {"train": 4000, "dev": 600, "test": 800}
 # An ambiguous name is drawn as often as this many others: the tagger must see it as each of its types.
 _AMBIGUOUS_WEIGHT = 3
 # Names stand commonest first; a power above 1 gives the long tail of once-seen names that trains the RARE word.
-_TAIL = 1.5
+_TAIL = 1.0
 _SURNAME_ALONE = 0.25
 
 _ALTERNATIVES = re.compile(r"\[([^\[\]]*)\]")

@@ -1,27 +1,31 @@
 """Running text to words.
 
-The rule, first match wins: web and mail addresses, @names and #tags stay whole; so do dotted abbreviations (U.S.) and
-a few common ones (Mr.), and numbers with their inner punctuation (1,000.5, 10:30, 3rd, 50%). The English clitics come
-apart as treebanks have them (do n't, it 's, they 'll). Words keep inner hyphens and ampersands (well-known, AT&T).
-Dots and dashes in a row stay together; any other sign is a word of its own; blanks part words.
+The rule, first match wins: web addresses stay whole, but for signs at their end; so do mail addresses, @names, #tags,
+dotted abbreviations (U.S.) and a few common ones (Mr., No. before a number); so do numbers with their inner punctuation
+and what is joined to them (1,000.5, 10:30, 3rd, 1990s, 20-year-old, 50%). The English clitics come apart as treebanks
+have them (do n't, it 's, they 'll). Words keep inner hyphens, ampersands and other apostrophes (well-known, AT&T,
+O'Brien). Dots and dashes in a row stay together; any other sign is a word of its own; blanks part words.
 """
 
 import re
 from typing import NamedTuple
 
+_CLITIC = r"['\u2019] (?: s | re | ve | ll | d | m ) \b"
+# What precedes an @ is bounded (RFC 5321 allows 64), or a line without blanks would take the square of its length.
 _TOKEN = re.compile(
-    r"""
-      (?: https?:// | www\. ) \S+
-    | [\w.+-]+ @ [\w-]+ (?: \. [\w-]+ )+
+    rf"""
+      (?: https?:// | www\. ) \S* [\w/]
+    | [\w.+-]{{1,64}} @ [\w-]+ (?: \. [\w-]+ )+
     | [@#] \w+
-    | (?: [^\W\d_] \. ){2,}
-    | (?: Mr | Mrs | Ms | Dr | Prof | St | Jr | Sr | Inc | Ltd | Co | Corp | No | vs ) \. (?! \w )
-    | \d+ (?: [.,:/] \d+ )* (?: st\b | nd\b | rd\b | th\b | % )?
+    | (?: [^\W\d_] \. ){{2,}}
+    | (?: Mr | Mrs | Ms | Dr | Prof | St | Jr | Sr | Inc | Ltd | Co | Corp | vs ) \. (?! \w )
+    | No \. (?= \s* \d )
+    | \d+ (?: [.,:/] \d+ )* \w* (?: [-&] \w+ )* %?
     | n['\u2019]t \b
-    | ['\u2019] (?: s | re | ve | ll | d | m ) \b
+    | {_CLITIC}
     | \w+? (?= n['\u2019]t \b )
-    | \w+ (?: [-&] \w+ )*
-    | \.{2,} | -{2,}
+    | \w+ (?: (?: [-&] | (?! {_CLITIC} ) ['\u2019] ) \w+ )*
+    | \.{{2,}} | -{{2,}}
     | \S
     """,
     re.VERBOSE | re.IGNORECASE,

@@ -11,6 +11,8 @@ PADDING, RARE = 0, 1
 _RESERVED = ("<padding>", "<rare>")
 _DIGIT = re.compile(r"\d")
 _NUMBER = re.compile(r"[+-]?\d[\d.,:/-]*")
+# A stream of text has no end of new words; the memory of them must have one.
+_REMEMBERED = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,12 @@ class Vocabulary:
         normalized: collections.Counter[str] = collections.Counter()
         for word, count in counts.items():
             normalized[normalization(word)] += count
-        kept = [word for word, count in normalized.items() if count >= min_count and word not in _RESERVED]
+        # The file of a vocabulary has a word a line, so a word of two lines, as a table may hold, can have no row.
+        kept = [
+            word
+            for word, count in normalized.items()
+            if count >= min_count and word not in _RESERVED and "\n" not in word
+        ]
         return cls([*_RESERVED, *sorted(kept, key=lambda word: (-normalized[word], word))], normalization)
 
     def __len__(self) -> int:
@@ -66,10 +73,9 @@ class Vocabulary:
     def encode(self, words: Sequence[str]) -> np.ndarray:
         """Row numbers, int32 [T], of T words."""
         known = self._known
+        if len(known) >= _REMEMBERED:
+            known.clear()
         for word in words:
             if word not in known:
-                if len(known) >= 1_000_000:
-                    # A stream of text has no end of new words; the memory of them must have one.
-                    known.clear()
                 known[word] = self._rows.get(self.normalization(word), RARE)
         return np.fromiter((known[word] for word in words), np.int32, len(words))

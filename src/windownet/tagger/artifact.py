@@ -1,6 +1,6 @@
 """The model folder: weights, config, vocabulary and tags, readable by any program; no pickle.
 
-`model.safetensors` holds the parameters and the checksums of the three text files beside it.
+`model.safetensors` holds the parameters, their checksum and those of the three text files beside it.
 """
 
 import hashlib
@@ -72,39 +72,49 @@ def save(artifact: Artifact, folder: Path) -> None:
       OSError: the disk is full or not writable; what was in `folder` before is untouched.
     """
     fresh, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
-    for left_over in (fresh, old):
-        shutil.rmtree(left_over, ignore_errors=True)
     texts = {
         _CONFIG: artifact.config.to_toml(),
         _VOCABULARY: "".join(f"{word}\n" for word in artifact.vocabulary.words),
         _TAGS: json.dumps(list(artifact.tags), ensure_ascii=False, indent=0) + "\n",
     }
     try:
+        _put_back(old, folder)
+        for left_over in (fresh, old):
+            shutil.rmtree(left_over, ignore_errors=True)
         fresh.mkdir(parents=True)
         for name, text in texts.items():
             (fresh / name).write_bytes(text.encode())
-        checksums = {name: _checksum(text.encode()) for name, text in texts.items()}
         arrays = {name: np.asarray(array) for name, array in _flatten(artifact.params).items()}
+        checksums = {name: _checksum(text.encode()) for name, text in texts.items()}
+        checksums[_WEIGHTS] = _checksum_of_arrays(arrays)
         (fresh / _WEIGHTS).write_bytes(safetensors.numpy.save(arrays, metadata=checksums))
         if folder.exists():
             folder.rename(old)
         fresh.rename(folder)
-    except OSError:
+    except BaseException:
+        _put_back(old, folder)
         shutil.rmtree(fresh, ignore_errors=True)
         raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _put_back(old: Path, folder: Path) -> None:
+    # An interrupt, or the end of the process, may come between the two renames.
+    if old.exists() and not folder.exists():
+        old.rename(folder)
 
 
 def load(folder: Path) -> Artifact:
     """Read a model folder; the run folder that holds it in `model/` is taken as well.
 
     Raises:
-      InputError: a file is missing, truncated or changed, or the parts do not fit together; names the file.
+      InputError: a file is missing, truncated or changed; names the file.
     """
     if (folder / "model").is_dir():
         folder = folder / "model"
-    if not folder.is_dir():
-        raise InputError(f"{folder}: required a run or model folder, found none; `windownet train` makes one")
+    if not any((folder / name).exists() for name in (_WEIGHTS, _VOCABULARY, _TAGS)):
+        came = "no model in it" if folder.is_dir() else "a file" if folder.exists() else "nothing there"
+        raise InputError(f"{folder}: required a run or model folder, found {came}; `windownet train` makes one")
     data = {name: _read(folder / name) for name in (_WEIGHTS, *_TEXTS)}
     try:
         tensors = safetensors.numpy.load(data[_WEIGHTS])
@@ -114,10 +124,11 @@ def load(folder: Path) -> Artifact:
             f"{folder / _WEIGHTS}: required a whole safetensors file of windownet, got {len(data[_WEIGHTS])} bytes "
             f"({error}); copy or train the model again"
         ) from None
-    for name in _TEXTS:
-        if checksums.get(name) != _checksum(data[name]):
+    found = {name: _checksum(data[name]) for name in _TEXTS} | {_WEIGHTS: _checksum_of_arrays(tensors)}
+    for name, checksum in found.items():
+        if checksums.get(name) != checksum:
             raise InputError(
-                f"{folder / name}: required the file that was saved with {_WEIGHTS}, got one that is truncated or "
+                f"{folder / name}: required the file as it was saved with the model, got one that is truncated or "
                 "changed (its checksum differs); copy or train the model again"
             )
     config = config_module.load(folder / _CONFIG)
@@ -141,6 +152,13 @@ def _read(path: Path) -> bytes:
 
 def _checksum(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+def _checksum_of_arrays(arrays: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype} {array.shape} ".encode() + array.tobytes())
+    return digest.hexdigest()
 
 
 def _flatten(params: Params) -> dict[str, Any]:

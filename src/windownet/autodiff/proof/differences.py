@@ -13,12 +13,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from windownet.autodiff.problem import EPSILON, Floats, Problem, flat
+from windownet.autodiff.proof.problem import EPSILON, Floats, Problem, flat
 
 RATIO = 4.0
 """One step of the sweep to the next; the weights of the extrapolation follow from it."""
-SWEEP = 0.1 * RATIO ** -np.arange(12.0)
-"""The steps in units of the probe's own size: 0.1 down to 2e-8."""
+SWEEP = 0.1 * RATIO ** -np.arange(14.0)
+"""The steps in units of the probe's own size: 0.1 down to 1.5e-9."""
 
 Indices: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
 Progress: TypeAlias = Callable[[int, int, str], None]
@@ -96,7 +96,7 @@ class Differences:
         """What a probe's steps are relative to: the size of the numbers that it moves; their leaf's where they are 0."""
         own = float(np.linalg.norm(self._problem.leaves[probe.leaf].ravel()[probe.index]))
         rms = self._rms[probe.leaf] or 1.0
-        return max(own, 1e-3 * rms) if own else rms * float(np.sqrt(probe.index.size))
+        return max(own, 0.1 * rms) if own else rms * float(np.sqrt(probe.index.size))
 
     def slopes(self, probes: Sequence[Probe], relative: Floats) -> Slopes:
         """Difference quotients of every probe at relative steps, an array [steps] or [probes, steps]."""

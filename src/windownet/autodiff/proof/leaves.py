@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from windownet.autodiff.numeric import RATIO, SWEEP, Differences, Indices, Probe, Slopes
-from windownet.autodiff.problem import Floats, Problem
+from windownet.autodiff.proof.differences import RATIO, SWEEP, Differences, Indices, Probe, Slopes
+from windownet.autodiff.proof.problem import Floats, Problem, place_of
 from windownet.autodiff.report import Comparison, LeafReport, worst_of
-from windownet.autodiff.verdicts import JAX, Verdict, errors, exact_tolerance, judge
+from windownet.autodiff.proof.verdicts import JAX, Verdict, errors, exact_tolerance, judge
 
 UNTOUCHED = "untouched rows"
 
@@ -91,7 +91,7 @@ class _Leaf:
         touched: Indices | None,
     ) -> None:
         self._differences, self._index, self._rng = differences, index, rng
-        self._name, self._dtype, self._x = problem.names[index], problem.dtypes[index], problem.leaves[index]
+        self._name, self._dtype, self._x = problem.names[index], problem.arguments.dtypes[index], problem.leaves[index]
         self._hand, self._jax = gradients.hand[index], gradients.jax[index]
         self._error = errors(self._hand, self._jax).ravel()
         tolerance = exact_tolerance(self._hand, self._jax, gradients.moved[index], gradients.natural[index])
@@ -208,7 +208,7 @@ class _Leaf:
         return verdict.kink or not np.isfinite(self._jax.flat[i])
 
     def _place(self, i: int) -> str:
-        return f"[{', '.join(str(int(n)) for n in np.unravel_index(i, self._x.shape))}]"
+        return place_of(i, self._x.shape)
 
     def _coordinate(self, i: int) -> Probe:
         return Probe(self._index, self._place(int(i)), np.array([i]), np.ones(1))

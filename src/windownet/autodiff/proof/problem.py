@@ -14,29 +14,83 @@ Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 EPSILON = float(np.finfo(np.float64).eps)
 
 
+class Arguments:
+    """Arguments taken apart into leaves, other arrays and the rest, and put together again from new arrays.
+
+    Args:
+      named: name, pytree and whether it is differentiated, of every argument.
+
+    Attributes:
+      names, leaves, dtypes: the differentiated floating arrays, in float64, and the dtypes that they came in.
+      others: the other arrays; floating ones in float64.
+    """
+
+    def __init__(self, named: Sequence[tuple[str, Any, bool]]) -> None:
+        self._flat, self._treedef = jax.tree.flatten([tree for _, tree, _ in named])
+        self._leaf_at: list[int] = []
+        self._other_at: list[int] = []
+        self.names: list[str] = []
+        paths = [(name, path, wanted) for name, tree, wanted in named for path, _ in jax.tree.leaves_with_path(tree)]
+        for i, (x, (name, path, wanted)) in enumerate(zip(self._flat, paths, strict=True)):
+            if wanted and is_floating(x):
+                self._leaf_at.append(i)
+                inside = jax.tree_util.keystr(path, simple=True, separator=".")
+                self.names.append(".".join(part for part in (name, inside) if part))
+            elif is_array(x):
+                self._other_at.append(i)
+        self.leaves = [to_float64(self._flat[i]) for i in self._leaf_at]
+        self.dtypes = [str(jnp.result_type(self._flat[i])) for i in self._leaf_at]
+        others = [self._flat[i] for i in self._other_at]
+        self.others = [to_float64(x) if is_floating(x) else to_host(x) for x in others]
+
+    def filled(self, leaves: Arrays, others: Arrays) -> list[Any]:
+        """The arguments with other arrays in their places."""
+        flat = list(self._flat)
+        for i, x in (*zip(self._leaf_at, leaves, strict=True), *zip(self._other_at, others, strict=True)):
+            flat[i] = x
+        return list(jax.tree.unflatten(self._treedef, flat))
+
+    def leaves_of(self, cotangents: Sequence[Any]) -> list[Any]:
+        """The leaves' cotangents among those of the whole flat arguments."""
+        return [cotangents[i] for i in self._leaf_at]
+
+
 @dataclasses.dataclass(frozen=True)
 class Problem:
     """A function, the rule for its gradient, and where they are to be compared.
 
     Attributes:
       subject: what messages call the function.
-      names: what they call each leaf.
-      leaves: the floating inputs, in float64.
-      dtypes: the dtypes that they came in.
-      others: the arrays that are not differentiated (ids, masks, random keys).
+      arguments: the leaves to differentiate by, and the other arrays.
       forward: `forward(leaves, others)`, the list of floating outputs.
       hand: `hand(leaves, others, g)`, the rule on trial: the list of the leaves' cotangents for the outputs' `g`.
       reference: the same by jax; None stands for `jax.vjp` of `forward`.
+      value: `value(leaves, others)`, the outputs as the other ways compute them; None where there is no other way.
+      op: the name of the op whose rule it is, if it is one.
     """
 
     subject: str
-    names: tuple[str, ...]
-    leaves: tuple[Floats, ...]
-    dtypes: tuple[str, ...]
-    others: tuple[Any, ...]
+    arguments: Arguments
     forward: Callable[[Arrays, Arrays], list[Any]]
     hand: Callable[[Arrays, Arrays, Arrays], list[Any]]
     reference: Callable[[Arrays, Arrays, Arrays], list[Any]] | None = None
+    value: Callable[[Arrays, Arrays], list[Any]] | None = None
+    op: str = ""
+
+    @property
+    def names(self) -> list[str]:
+        """The leaves' names."""
+        return self.arguments.names
+
+    @property
+    def leaves(self) -> list[Floats]:
+        """The leaves, in float64."""
+        return self.arguments.leaves
+
+    @property
+    def others(self) -> list[Any]:
+        """The arrays that are not differentiated by."""
+        return self.arguments.others
 
     def witness(self, leaves: Arrays, others: Arrays, g: Arrays) -> list[Any]:
         """The leaves' cotangents as jax derives them."""
@@ -47,7 +101,7 @@ class Problem:
 
     def output_types(self) -> list[Any]:
         """Shape and dtype of every output, without computing it."""
-        return list(jax.eval_shape(self.forward, list(self.leaves), list(self.others)))
+        return list(jax.eval_shape(self.forward, self.leaves, self.others))
 
 
 @contextlib.contextmanager
@@ -90,11 +144,6 @@ def flat(arrays: Sequence[Floats]) -> Floats:
     return np.concatenate([np.zeros(0), *(np.ravel(x) for x in arrays)])
 
 
-def cast(arrays: Arrays, dtype: Any) -> list[Any]:
-    """Floating arrays in another floating dtype."""
-    return [jnp.asarray(x).astype(dtype) for x in arrays]
-
-
 def type_of(x: Any) -> str:
     """`float32[4,3]` of an array, the type's name of anything else."""
     return f"{x.dtype}[{','.join(map(str, x.shape))}]" if hasattr(x, "shape") else type(x).__name__
@@ -106,3 +155,18 @@ def _cpu() -> Any:
     except RuntimeError:
         # A process that was told to use one accelerator only has no CPU device; then the accelerator does it.
         return None
+
+
+def evaluate(f: Callable[..., Any], *args: Any) -> list[Floats]:
+    """Call a function that returns a list of floating arrays, and bring them to the host in float64."""
+    return [to_float64(x) for x in f(*args)]
+
+
+def cast_floating(arrays: Arrays, dtype: Any) -> list[Any]:
+    """Floating arrays in another floating dtype; all others as they are."""
+    return [jnp.asarray(x).astype(dtype) if is_floating(x) else x for x in arrays]
+
+
+def place_of(i: int, shape: tuple[int, ...]) -> str:
+    """The coordinate of flat position `i`: `[3, 17]`."""
+    return f"[{', '.join(str(int(n)) for n in np.unravel_index(i, shape))}]"

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from windownet.autodiff.numeric import Slopes
-from windownet.autodiff.problem import EPSILON, Floats
+from windownet.autodiff.proof.differences import Slopes
+from windownet.autodiff.proof.problem import EPSILON, Floats
 from windownet.autodiff.report import Comparison
 
 JAX = "jax.vjp"

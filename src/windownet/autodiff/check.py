@@ -1,0 +1,218 @@
+"""A gradient checker that names what is wrong: three witnesses, kinks understood, every tolerance stated.
+
+`check_op`, `check_custom_vjp` and `check_gradients` compare a hand-written rule with `jax.vjp` of the forward in every
+entry and with central differences where they tell, in float64 whatever the caller's dtypes and settings. Each returns
+a `Report`; in a test, `check_op(op, x).raise_if_wrong()` is the whole of it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from windownet.autodiff import graph
+from windownet.autodiff.proof import duties, trials
+from windownet.autodiff.proof.differences import Differences, Progress
+from windownet.autodiff.proof.leaves import Gradients, examine
+from windownet.autodiff.proof.problem import EPSILON, Floats, Problem, evaluate, flat, float64_on_host
+from windownet.autodiff.proof.subjects import function_problem, model_problem, op_problem
+from windownet.autodiff.proof.verdicts import EXACT, MAX_KINK_SHARE, errors
+from windownet.autodiff.report import Comparison, LeafReport, Report
+
+VALUE = "value"
+KINKS = "share of kinks"
+
+
+def check_op(op: graph.Op, *inputs: Any, seed: int = 0, **static: Any) -> Report:
+    """Prove the rule of an op, or find what is wrong with it.
+
+    Args:
+      op: an op with its hand-written rule.
+      *inputs: where to check it. Choose hard ones: repeated ids, sizes that differ, saturations.
+      seed: what upstream cotangents, directions and coordinates are drawn from.
+      **static: the op's keyword arguments.
+
+    Returns:
+      A report with one row a floating input, named as the op's forward names it, and the rule's duties.
+
+    Raises:
+      TypeError: `op` is not an op, no input is floating, or the forward does not return one floating array that
+        follows its inputs' dtype.
+      ValueError: the forward is not deterministic.
+    """
+    if not isinstance(op, graph.Op):
+        raise TypeError(f"check_op: an Op is required, got {type(op).__name__}; check_custom_vjp takes other functions")
+    with float64_on_host():
+        return _check_rule(op_problem(op, inputs, static), seed)
+
+
+def check_custom_vjp(f: Any, *args: Any, seed: int = 0) -> Report:
+    """Prove the rule of a `jax.custom_vjp` function, or of any pair of a function and its hand-written VJP.
+
+    Args:
+      f: a function decorated with `jax.custom_vjp` whose rule is defined; or a pair `(forward, vjp)`, where
+        `vjp(g, *args)` returns a tuple with one cotangent an argument, None for one that has none.
+      *args: pytrees, where to check it. What `nondiff_argnums` names is passed on as it is.
+      seed: what upstream cotangents, directions and coordinates are drawn from.
+
+    Returns:
+      A report with one row a floating leaf of the arguments, and the rule's duties.
+
+    Raises:
+      TypeError: `f` is neither, no leaf is floating, or the function does not return floating arrays that follow
+        its arguments' dtype.
+      ValueError: the function is not deterministic.
+    """
+    with float64_on_host():
+        return _check_rule(function_problem(f, args), seed)
+
+
+def check_gradients(
+    loss: Callable[..., Any],
+    params: Any,
+    *batch: Any,
+    reference: Callable[..., Any] | None = None,
+    rows: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Report:
+    """Prove the gradient of a whole model: `windownet.autodiff.grad(loss)` beside jax's and central differences.
+
+    Args:
+      loss: `loss(params, *batch)` in the ops of `windownet.autodiff`, one floating scalar; called with recorded
+        parameters for our gradient and with plain arrays for the other two. What it computes must follow its
+        arguments' dtype.
+      params: a pytree of floating arrays.
+      *batch: pytrees of arrays, not differentiated.
+      reference: the same function in plain jax, for an independent second witness; by default `jax.grad` of `loss`.
+      rows: the rows at which a table is read, by its leaf's name; its other rows must have gradient zero exactly. By
+        default the rows that the loss does not notice are found by replacing them.
+      seed: what directions, coordinates and upstream cotangents are drawn from.
+      progress: called as `progress(done, total, what)` while differences are taken.
+
+    Returns:
+      A report with one row a leaf, named by its path: `layers.0.weight`.
+
+    Raises:
+      TypeError: a leaf is not floating, the loss is not one floating scalar that follows its parameters' dtype, or
+        `reference` does not take the same arguments.
+      ValueError: the loss is not deterministic, or `rows` leaves out a row that it reads or names an unknown leaf.
+    """
+    with float64_on_host():
+        rng = np.random.default_rng(seed)
+        problem = model_problem(loss, params, batch, reference)
+        touched = _touched(problem, rows or {})
+        one = [np.ones(())]
+        differences = Differences(problem, one, progress)
+        _require_deterministic(problem, differences)
+        hand, witness = jax.jit(problem.hand), jax.jit(problem.witness)
+        try:
+            by_hand = evaluate(hand, problem.leaves, problem.others, one)
+        except Exception as error:
+            return _refused(problem, seed, duties.CONTRACT, error)
+        gradients = _gradients(problem, by_hand, witness, one, differences.value)
+        leaves = examine(problem, gradients, differences, rng, touched)
+        again = evaluate(hand, problem.leaves, problem.others, one)
+        found = {
+            VALUE: _same_value(problem, differences),
+            KINKS: _share_of_kinks(leaves),
+            duties.LINEAR: duties.linear_for_a_scalar(problem, hand, by_hand, rng),
+            duties.ZERO: duties.zero(problem, hand, one, gradients),
+            duties.DETERMINISTIC: duties.deterministic(problem, (by_hand, again)),
+            **dict(duties.in_dtypes(problem, (jnp.float32,), one, witness, gradients)),
+        }
+        return Report(problem.subject, seed, leaves, found)
+
+
+def _check_rule(problem: Problem, seed: int) -> Report:
+    rng = np.random.default_rng(seed)
+    outputs = problem.output_types()
+    g = [rng.standard_normal(t.shape) for t in outputs]
+    differences = Differences(problem, g, None)
+    _require_deterministic(problem, differences)
+    try:
+        eager, eager_again = (evaluate(problem.hand, *_on_device(problem, g)) for _ in range(2))
+    except Exception as error:
+        return _refused(problem, seed, duties.CONTRACT, error)
+    hand, witness = jax.jit(problem.hand), jax.jit(problem.witness)
+    try:
+        by_hand, again = (evaluate(hand, problem.leaves, problem.others, g) for _ in range(2))
+    except Exception as error:
+        return _refused(problem, seed, trials.JIT, error)
+    gradients = _gradients(problem, by_hand, witness, g, differences.value)
+    leaves = examine(problem, gradients, differences, rng, {})
+    value = np.split(differences.value, np.cumsum([x.size for x in g])[:-1])
+    shaped = [v.reshape(x.shape) for v, x in zip(value, g, strict=True)]
+    found = {
+        VALUE: _same_value(problem, differences),
+        KINKS: _share_of_kinks(leaves),
+        **trials.transformed(problem, g, gradients, eager, rng),
+        duties.ZERO: duties.zero(problem, hand, g, gradients),
+        duties.DETERMINISTIC: duties.deterministic(problem, (eager, eager_again), (by_hand, again)),
+        duties.ORDER: duties.order_of_duplicates(problem, hand, g, gradients, shaped, rng),
+        trials.NON_FINITE: trials.non_finite(problem, hand, g, gradients, rng),
+        **dict(duties.in_dtypes(problem, (jnp.float32, jnp.bfloat16), g, witness, gradients)),
+    }
+    return Report(problem.subject, seed, leaves, found)
+
+
+def _refused(problem: Problem, seed: int, duty: str, error: Exception) -> Report:
+    return Report(problem.subject, seed, (), {duty: duties.broken(duty, error)})
+
+
+def _on_device(problem: Problem, g: list[Floats]) -> tuple[list[Any], list[Any], list[Any]]:
+    leaves, others, cotangents = ([jnp.asarray(x) for x in xs] for xs in (problem.leaves, problem.others, g))
+    return leaves, others, cotangents
+
+
+def _gradients(
+    problem: Problem, by_hand: list[Floats], witness: Callable[..., Any], g: list[Floats], value: Floats
+) -> Gradients:
+    by_jax = evaluate(witness, problem.leaves, problem.others, g)
+    moved = [np.zeros_like(x) for x in by_jax]
+    for n in range(2):
+        rng = np.random.default_rng(n)
+        jittered = [[x * (1 + EPSILON * rng.choice([-1, 1], x.shape)) for x in xs] for xs in (problem.leaves, g)]
+        with np.errstate(invalid="ignore"):
+            near = evaluate(witness, jittered[0], problem.others, jittered[1])
+            moved = [np.maximum(m, np.abs(a - b)) for m, a, b in zip(moved, near, by_jax, strict=True)]
+    largest = float(np.max([np.abs(x).max(initial=0) for x in g], initial=0)) * float(np.abs(value).max(initial=0))
+    natural = [largest / max(float(np.abs(x).max(initial=0)), 1.0) for x in problem.leaves]
+    return Gradients(by_hand, by_jax, moved, natural)
+
+
+def _touched(problem: Problem, rows: Mapping[str, Any]) -> dict[str, np.ndarray[Any, Any]]:
+    if unknown := sorted(set(rows) - set(problem.names)):
+        raise ValueError(f"rows: the name of a leaf is required ({', '.join(problem.names)}), got {', '.join(unknown)}")
+    return {name: np.unique(np.asarray(ids)) for name, ids in rows.items()}
+
+
+def _require_deterministic(problem: Problem, differences: Differences) -> None:
+    # This is a trace of its own: a number drawn while tracing is another one here.
+    again = flat(evaluate(jax.jit(problem.forward), problem.leaves, problem.others))
+    close = errors(again, differences.value) <= EXACT * (1 + np.abs(differences.value))
+    if not differences.repeats or not close.all():
+        raise ValueError(f"{problem.subject}: a deterministic function is required; two calls gave different values")
+
+
+def _same_value(problem: Problem, differences: Differences) -> Comparison | None:
+    # The rule's own forward pass, and the reference's, must be the function whose gradient is taken.
+    if problem.value is None:
+        return None
+    expected = differences.value
+    came = flat(evaluate(jax.jit(problem.value), problem.leaves, problem.others)).reshape(-1, expected.size)
+    error = errors(came, expected[None])
+    if not error.size:
+        return None
+    way, i = np.unravel_index(int(np.argmax(error)), error.shape)
+    tolerance = EXACT * max(1.0, float(np.abs(expected[np.isfinite(expected)]).max(initial=0)))
+    numbers = (float(came[way, i]), float(expected[i]), float(error[way, i]), tolerance)
+    return Comparison(VALUE, "", "", *numbers, note="what the rule's own forward pass, or the reference, computes")
+
+
+def _share_of_kinks(leaves: Sequence[LeafReport]) -> Comparison:
+    probes = sum(leaf.probes for leaf in leaves)
+    share = sum(leaf.kinks for leaf in leaves) / probes if probes else 0.0
+    return Comparison(KINKS, "", "", share, 0.0, share, MAX_KINK_SHARE, note="of the probes lie on a kink")

@@ -1,0 +1,171 @@
+"""What a rule owes beside the right numbers; each duty is one comparison, or None where it is not owed."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from windownet.autodiff.proof.leaves import Gradients
+from windownet.autodiff.proof.problem import (
+    EPSILON,
+    Arrays,
+    Floats,
+    Problem,
+    cast_floating,
+    evaluate,
+    is_floating,
+    place_of,
+    type_of,
+)
+from windownet.autodiff.proof.verdicts import errors, exact_tolerance
+from windownet.autodiff.report import Comparison, worst_of
+
+CONTRACT = "contract"
+LINEAR = "linear in the upstream gradient"
+ZERO = "zero in, zero out"
+DETERMINISTIC = "deterministic"
+ORDER = "order of duplicates"
+
+_ROUNDINGS_OF_DTYPE = 8.0
+_TIMES_JAX = 4.0
+
+Compiled = Callable[[Arrays, Arrays, Arrays], Any]
+
+
+def broken(duty: str, error: Exception) -> Comparison:
+    """The comparison that says that a rule raised an error where it owed a gradient."""
+    lines = str(error).strip().splitlines() or [""]
+    return Comparison(duty, "", "", np.nan, np.nan, np.inf, 0.0, note=f"raised {type(error).__name__}: {lines[0]}")
+
+
+def worst_entry(
+    duty: str, problem: Problem, hand: Sequence[Floats], expected: Sequence[Floats], tolerances: Sequence[Any]
+) -> Comparison | None:
+    """The worst entry between two lists of the leaves' gradients, by tolerances that broadcast to their shapes."""
+    found = []
+    for name, a, b, tolerance in zip(problem.names, hand, expected, tolerances, strict=True):
+        if not a.size:
+            continue
+        error, allowed = errors(a, b), np.broadcast_to(tolerance, a.shape)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            i = int(np.argmax(np.where(error == 0, 0, error / allowed)))
+        values = (float(x.flat[i]) for x in (a, b, error, allowed))
+        found.append(Comparison(duty, name, place_of(i, a.shape), *values))
+    return worst_of(found)
+
+
+def same(
+    duty: str, problem: Problem, hand: Sequence[Floats], expected: Sequence[Floats], gradients: Gradients, times: float
+) -> Comparison | None:
+    """Whether two ways of computing one gradient agree but for rounding, for cotangents `times` those of the check."""
+    weights = [(m * times, n * times) for m, n in zip(gradients.moved, gradients.natural, strict=True)]
+    tolerances = [exact_tolerance(a, b, *w) for a, b, w in zip(hand, expected, weights, strict=True)]
+    return worst_entry(duty, problem, hand, expected, tolerances)
+
+
+def linear_for_a_scalar(
+    problem: Problem, hand: Compiled, at_one: Sequence[Floats], rng: np.random.Generator
+) -> Comparison | None:
+    """Whether the gradient of a scalar scales with its upstream cotangent, as that of a rule that drops it would not."""
+    g = float(rng.choice([-1, 1]) * rng.uniform(1.5, 3))
+    scaled = evaluate(hand, problem.leaves, problem.others, [np.float64(g)])
+    expected = [g * x for x in at_one]
+    return worst_entry(LINEAR, problem, scaled, expected, [1e-12 * np.abs(x).max(initial=0) for x in expected])
+
+
+def zero(problem: Problem, hand: Compiled, g: Sequence[Floats], gradients: Gradients) -> Comparison | None:
+    """Whether no upstream cotangent gives no gradient, wherever the gradient is finite."""
+    none = evaluate(hand, problem.leaves, problem.others, [np.zeros_like(x) for x in g])
+    none = [np.where(np.isfinite(j), x, 0) for x, j in zip(none, gradients.jax, strict=True)]
+    return worst_entry(ZERO, problem, none, [np.zeros_like(x) for x in none], [0.0] * len(none))
+
+
+def deterministic(problem: Problem, *pairs: tuple[Sequence[Floats], Sequence[Floats]]) -> Comparison | None:
+    """Whether the same call gives the same bits again."""
+    found = [worst_entry(DETERMINISTIC, problem, a, b, [0.0] * len(a)) for a, b in pairs]
+    return worst_of([c for c in found if c is not None])
+
+
+def in_dtypes(
+    problem: Problem, dtypes: Sequence[Any], g: Sequence[Floats], witness: Compiled, gradients: Gradients
+) -> Iterator[tuple[str, Comparison | None]]:
+    """The rule in training dtypes, beside jax's gradient in float64 at the same rounded numbers.
+
+    An entry may be off by 8 roundings of the dtype, each of the size of its leaf's largest entry, of what one rounding
+    of the inputs moves, or of |g| |y| / max(|x|, 1); or by 4 times what jax's own gradient in the dtype is off.
+    """
+    owed = {}
+    for dtype in dtypes:
+        name = jnp.dtype(dtype).name
+        args = [cast_floating(x, dtype) for x in (problem.leaves, problem.others, g)]
+        if not _follows(problem, name, args):
+            yield name, None
+        elif (error := _raised(problem, name, args)) is not None:
+            yield name, broken(name, error)
+        else:
+            owed[name] = args
+    # One compilation for all of them.
+    both = jax.jit(lambda args_of: {name: (problem.hand(*a), problem.witness(*a)) for name, a in args_of.items()})(owed)
+    for name, args in owed.items():
+        hand, own = (evaluate(lambda x=x: x) for x in both[name])
+        expected = evaluate(witness, *(cast_floating(x, jnp.float64) for x in args))
+        epsilon, tolerances = float(jnp.finfo(name).eps), []
+        for e, o, m, n in zip(expected, own, gradients.moved, gradients.natural, strict=True):
+            units = _largest(e) + _largest(m) / EPSILON + n
+            tolerances.append(_ROUNDINGS_OF_DTYPE * epsilon * units + _TIMES_JAX * _largest(errors(o, e)))
+        yield name, worst_entry(name, problem, hand, expected, tolerances)
+
+
+def order_of_duplicates(
+    problem: Problem, hand: Compiled, g: Sequence[Floats], gradients: Gradients, value: Sequence[Floats], rng: Any
+) -> Comparison | None:
+    """Whether a table's gradient stays when its look-ups come in another order; owed by ops with integer inputs."""
+    ids = [x for x in problem.others if jnp.issubdtype(x.dtype, jnp.integer) and max(x.shape, default=0) > 1]
+    if not ids:
+        return None
+    axis = int(np.argmax(ids[0].shape))
+    order = rng.permutation(ids[0].shape[axis])
+
+    def moves(x: Any) -> bool:
+        return x.ndim > axis and x.shape[axis] == len(order)
+
+    def permuted(arrays: Arrays, which: Sequence[bool]) -> list[Any]:
+        return [x[(slice(None),) * axis + (order,)] if w else x for x, w in zip(arrays, which, strict=True)]
+
+    others = permuted(problem.others, [moves(x) for x in problem.others])
+    outputs = [moves(x) for x in g]
+    forward = jax.jit(problem.forward)
+    # Which floats go with the ids is not known, but it shows: in the right company the outputs only change places.
+    for company in ([moves(x) for x in problem.leaves], [False] * len(problem.leaves)):
+        leaves = permuted(problem.leaves, company)
+        y, expected = evaluate(forward, leaves, others), permuted(value, outputs)
+        if all(np.allclose(a, b, rtol=1e-9, atol=1e-12, equal_nan=True) for a, b in zip(y, expected, strict=True)):
+            again = evaluate(hand, leaves, others, permuted(g, outputs))
+            return same(ORDER, problem, again, permuted(gradients.hand, company), gradients, 1.0)
+    return None
+
+
+def _follows(problem: Problem, dtype: str, args: Sequence[Any]) -> bool:
+    # A forward that does not run in a dtype owes nothing there.
+    try:
+        types = jax.eval_shape(problem.forward, *args[:2])
+    except (TypeError, ValueError, NotImplementedError):
+        return False
+    return all(t.dtype == dtype for t in types)
+
+
+def _raised(problem: Problem, dtype: str, args: Sequence[Any]) -> Exception | None:
+    try:
+        types = jax.eval_shape(problem.hand, *args)
+    except Exception as error:
+        return error
+    wrong = [(n, t) for n, t in zip(problem.names, types, strict=True) if t.dtype != dtype]
+    return (
+        TypeError(f"required the cotangent of {wrong[0][0]} in {dtype}, got {type_of(wrong[0][1])}") if wrong else None
+    )
+
+
+def _largest(x: Floats) -> float:
+    return float(np.abs(x[np.isfinite(x)]).max(initial=0))

@@ -1,0 +1,197 @@
+"""What can be checked, brought into the form of a `Problem`: an op, a function with its own rule, a whole model."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from windownet.autodiff import graph
+from windownet.autodiff.proof.problem import Arguments, Arrays, Problem, is_floating, type_of
+
+
+def op_problem(op: graph.Op, inputs: Sequence[Any], static: Mapping[str, Any]) -> Problem:
+    """An op at its inputs; the leaves are the floating ones, named as its forward names them."""
+    names = parameter_names(op.forward, len(inputs))
+    arguments = Arguments([(name, x, True) for name, x in zip(names, inputs, strict=True)])
+
+    def forward(leaves: Arrays, others: Arrays) -> list[Any]:
+        return [op.forward(*arguments.filled(leaves, others), **static)]
+
+    def hand(leaves: Arrays, others: Arrays, g: Arrays) -> list[Any]:
+        filled = arguments.filled(leaves, others)
+        cotangents = op.vjp(g[0], op.forward(*filled, **static), *filled, **static)
+        if not isinstance(cotangents, tuple) or len(cotangents) != len(filled):
+            came = f"a tuple of {len(cotangents)}" if isinstance(cotangents, tuple) else type(cotangents).__name__
+            raise TypeError(f"required a tuple with one cotangent for each of {len(filled)} inputs, got {came}")
+        for name, x, cotangent in zip(names, filled, cotangents, strict=True):
+            _require_cotangent(name, x, cotangent)
+        return arguments.leaves_of(cotangents)
+
+    return _required(f"op {op.name!r}", Problem(op.name, arguments, forward, hand, op=op.name))
+
+
+def function_problem(f: Any, args: Sequence[Any]) -> Problem:
+    """A `jax.custom_vjp` function, or a pair `(forward, vjp)` with `vjp(g, *args)`, at its arguments."""
+    if isinstance(f, tuple) and len(f) == 2 and all(map(callable, f)):
+        return _pair_problem(*f, args)
+    # jax has two classes for it, by a setting of its own; what they share is told by what it can do.
+    if not callable(f) or not hasattr(f, "defvjp") or not hasattr(f, "__wrapped__"):
+        came = getattr(f, "__name__", type(f).__name__)
+        raise TypeError(
+            f"check_custom_vjp: a function decorated with jax.custom_vjp, or a pair (forward, vjp), is required, got "
+            f"{came}; of a function that was decorated again, pass the inner one"
+        )
+    plain, fixed = f.__wrapped__, getattr(f, "nondiff_argnums", getattr(f, "static_argnums", ()))
+    names = parameter_names(plain, len(args))
+    # What is not to be differentiated may be a function or a shape: it is kept whole.
+    kept = [_Kept(x) if i in fixed else x for i, x in enumerate(args)]
+    arguments = Arguments([(name, x, True) for name, x in zip(names, kept, strict=True)])
+
+    def called(function: Callable[..., Any], leaves: Arrays, others: Arrays) -> list[Any]:
+        filled = arguments.filled(leaves, others)
+        out = function(*(x.value if isinstance(x, _Kept) else x for x in filled))
+        return [y for y in jax.tree.leaves(out) if is_floating(y)]
+
+    def hand(leaves: Arrays, others: Arrays, g: Arrays) -> list[Any]:
+        _, pull_back = jax.vjp(lambda *floats: called(f, floats, others), *leaves)
+        return list(pull_back(list(g)))
+
+    def value(leaves: Arrays, others: Arrays) -> list[Any]:
+        return jax.vjp(lambda *floats: called(f, floats, others), *leaves)[0]  # type: ignore[no-any-return]
+
+    name = getattr(f, "__name__", "custom_vjp")
+    problem = Problem(name, arguments, lambda leaves, others: called(plain, leaves, others), hand, value=value)
+    return _required(name, problem)
+
+
+def model_problem(
+    loss: Callable[..., Any], params: Any, batch: tuple[Any, ...], reference: Callable[..., Any] | None
+) -> Problem:
+    """A loss of parameters in our ops; the leaves are the parameters, named by their paths."""
+    arguments = Arguments([("", params, True), *(("", tree, False) for tree in batch)])
+    for path, leaf in jax.tree.leaves_with_path(params):
+        if not is_floating(leaf):
+            raise TypeError(
+                f"check_gradients: a floating array is required in every leaf of params, leaf "
+                f"{jax.tree_util.keystr(path, simple=True, separator='.')} is {type_of(jnp.asarray(leaf))}; pass it "
+                "in the batch"
+            )
+    plain = reference or loss
+
+    def called(function: Callable[..., Any], leaves: Arrays, others: Arrays) -> Any:
+        return function(*arguments.filled(leaves, others))
+
+    def hand(leaves: Arrays, others: Arrays, g: Arrays) -> list[Any]:
+        _, pull_back = graph.vjp(lambda x: called(loss, x, others), list(leaves))
+        return list(pull_back(g[0])[0])
+
+    def by_reference(leaves: Arrays, others: Arrays, g: Arrays) -> list[Any]:
+        _, pull_back = jax.vjp(lambda x: called(plain, x, others), list(leaves))
+        return list(pull_back(g[0])[0])
+
+    def value(leaves: Arrays, others: Arrays) -> list[Any]:
+        recorded = called(loss, [graph.record(x) for x in leaves], others)
+        return [graph.primal(recorded), called(plain, leaves, others)]
+
+    if reference is not None:
+        _require_same_arguments(reference, params, batch)
+        _require_scalar("the reference", lambda x, o: called(reference, x, o), arguments)
+    _require_scalar("the loss", lambda x, o: called(loss, x, o), arguments)
+    name = getattr(loss, "__name__", type(loss).__name__)
+
+    def forward(leaves: Arrays, others: Arrays) -> list[Any]:
+        return [called(loss, leaves, others)]
+
+    return _required(name, Problem(name, arguments, forward, hand, by_reference, value))
+
+
+def parameter_names(function: Callable[..., Any], count: int) -> list[str]:
+    """What a function calls its first `count` positional arguments; `arrays 0`, `arrays 1` of `*arrays`."""
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except ValueError:
+        parameters = []
+    names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    rest = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), "argument")
+    return [names[i] if i < len(names) else f"{rest} {i - len(names)}" for i in range(count)]
+
+
+class _Kept:
+    # A leaf to jax.tree, whatever it holds.
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+def _pair_problem(plain: Callable[..., Any], rule: Callable[..., Any], args: Sequence[Any]) -> Problem:
+    names = parameter_names(plain, len(args))
+    arguments = Arguments([(name, x, True) for name, x in zip(names, args, strict=True)])
+
+    def forward(leaves: Arrays, others: Arrays) -> list[Any]:
+        return [y for y in jax.tree.leaves(plain(*arguments.filled(leaves, others))) if is_floating(y)]
+
+    def hand(leaves: Arrays, others: Arrays, g: Arrays) -> list[Any]:
+        filled = arguments.filled(leaves, others)
+        out, treedef = jax.tree.flatten(plain(*filled))
+        given = iter(g)
+        cotangents = rule(jax.tree.unflatten(treedef, [next(given) if is_floating(y) else None for y in out]), *filled)
+        if not isinstance(cotangents, tuple) or len(cotangents) != len(filled):
+            came = f"a tuple of {len(cotangents)}" if isinstance(cotangents, tuple) else type(cotangents).__name__
+            raise TypeError(f"required a tuple with one cotangent for each of {len(filled)} arguments, got {came}")
+        flat = []
+        for name, x, cotangent in zip(names, filled, cotangents, strict=True):
+            leaves_of_x, tree = jax.tree.flatten(x)
+            leaves_of_cotangent, came_tree = jax.tree.flatten(cotangent, is_leaf=lambda leaf: leaf is None)
+            if tree != came_tree:
+                raise TypeError(f"cotangent of {name}: required the tree {tree}, got {came_tree}")
+            for leaf, c in zip(leaves_of_x, leaves_of_cotangent, strict=True):
+                _require_cotangent(name, leaf, c)
+            flat += leaves_of_cotangent
+        return arguments.leaves_of(flat)
+
+    name = getattr(plain, "__name__", "forward")
+    return _required(name, Problem(name, arguments, forward, hand))
+
+
+def _require_cotangent(name: str, x: Any, cotangent: Any) -> None:
+    required = type_of(x) if is_floating(x) else "None"
+    came = "None" if cotangent is None else type_of(cotangent)
+    if came not in (required, f"float0{came[6:]}" if required == "None" else required):
+        raise TypeError(f"cotangent of {name}: required {required}, got {came}")
+
+
+def _required(what: str, problem: Problem) -> Problem:
+    if not problem.leaves:
+        raise TypeError(f"{what}: at least one floating array is required to differentiate by, got none")
+    types = problem.output_types()
+    if not types:
+        raise TypeError(f"{what}: a floating output is required, got none")
+    for t in types:
+        if t.dtype != jnp.float64:
+            raise TypeError(
+                f"{what}: an output that follows its inputs' dtype is required, float64 for float64, got {type_of(t)}"
+            )
+    return problem
+
+
+def _require_scalar(what: str, function: Callable[[Arrays, Arrays], Any], arguments: Arguments) -> None:
+    out = jax.eval_shape(function, arguments.leaves, arguments.others)
+    if not hasattr(out, "shape") or out.shape != () or not jnp.issubdtype(out.dtype, jnp.floating):
+        raise TypeError(f"check_gradients: {what} must return one floating scalar, got {jax.tree.map(type_of, out)}")
+
+
+def _require_same_arguments(reference: Callable[..., Any], params: Any, batch: tuple[Any, ...]) -> None:
+    try:
+        signature = inspect.signature(reference)
+    except ValueError:
+        # A callable without a readable signature shows at its first call whether it fits.
+        return
+    try:
+        signature.bind(params, *batch)
+    except TypeError as error:
+        name = getattr(reference, "__name__", "reference")
+        raise TypeError(
+            f"check_gradients: the reference must take the loss's arguments, params and {len(batch)} of the batch; "
+            f"{name}{signature} does not: {error}"
+        ) from None

@@ -1,0 +1,136 @@
+"""Duties that take several calls of one rule: other transformations, other cotangents, numbers that are not finite."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from windownet.autodiff.proof.duties import LINEAR, Compiled, broken, same, worst_entry
+from windownet.autodiff.proof.leaves import Gradients
+from windownet.autodiff.proof.problem import Floats, Problem, evaluate, place_of
+from windownet.autodiff.report import Comparison, worst_of
+
+JIT = "the same under jit"
+SCAN = "the same under scan"
+VMAP = "the same under vmap"
+NON_FINITE = "non-finite in, non-finite out"
+
+_COORDINATES = 2
+_OTHER_VALUES = (-50.0, 0.1, 50.0)
+_FAR, _FARTHER, _GROWN = 1e30, 1e60, 1e10
+
+
+def transformed(
+    problem: Problem, g: Sequence[Floats], gradients: Gradients, eager: Sequence[Floats], rng: np.random.Generator
+) -> dict[str, Comparison | None]:
+    """Whether the rule gives the same compiled, looped and batched, and is linear in its upstream cotangents.
+
+    Args:
+      problem: the function and its rule.
+      g: the upstream cotangents of the check.
+      gradients: the compiled hand gradient for them, and jax's.
+      eager: the hand gradient without compilation.
+      rng: where other points and cotangents are drawn from.
+    """
+    other = [rng.standard_normal(x.shape) for x in g]
+    a, b = (float(rng.choice([-1, 1]) * rng.uniform(1.5, 3)) for _ in range(2))
+    combined = [a * x + b * y for x, y in zip(g, other, strict=True)]
+    # The last call is at another point, so that a batch is not one call repeated.
+    elsewhere = [x * (1 + 0.1 * rng.standard_normal(x.shape)) for x in problem.leaves]
+    leaves = [problem.leaves, problem.leaves, problem.leaves, elsewhere]
+    calls = (
+        [np.stack(x) for x in zip(*leaves, strict=True)],
+        [jnp.stack([x] * len(leaves)) for x in problem.others],
+        [np.stack(x) for x in zip(g, other, combined, g, strict=True)],
+    )
+
+    def looped(*calls: Any) -> Any:
+        return jax.lax.scan(lambda _, call: (None, problem.hand(*call)), None, calls)[1]
+
+    found: dict[str, Comparison | None] = {JIT: same(JIT, problem, gradients.hand, eager, gradients, 1.0)}
+    try:
+        scanned = _rows(evaluate(jax.jit(looped), *calls), len(leaves))
+    except Exception as error:
+        return found | {SCAN: broken(SCAN, error)}
+    found[SCAN] = same(SCAN, problem, scanned[0], gradients.hand, gradients, 1.0)
+    try:
+        mapped = _rows(evaluate(jax.jit(jax.vmap(problem.hand)), *calls), len(leaves))
+    except Exception as error:
+        found[VMAP] = broken(VMAP, error)
+    else:
+        compared = [same(VMAP, problem, m, s, gradients, 10.0) for m, s in zip(mapped, scanned, strict=True)]
+        found[VMAP] = worst_of([c for c in compared if c is not None])
+    sums = [a * x + b * y for x, y in zip(scanned[0], scanned[1], strict=True)]
+    sizes = [abs(a * x) + abs(b * y) for x, y in zip(scanned[0], scanned[1], strict=True)]
+    slack = [1e-12 * s + 1e-13 * s.max(initial=0) + 64 * m for s, m in zip(sizes, gradients.moved, strict=True)]
+    found[LINEAR] = worst_entry(LINEAR, problem, scanned[2], sums, slack)
+    return found
+
+
+def non_finite(
+    problem: Problem, hand: Compiled, g: Sequence[Floats], gradients: Gradients, rng: np.random.Generator
+) -> Comparison | None:
+    """Whether NaN and infinity come through, where the gradient depends on the number that is one.
+
+    An entry depends on a number if it changes when the number does; where the number is NaN it may not be finite. At an
+    infinity a slope may be finite (tanh is flat out there), so only an entry that grew beyond bounds on the way, or is
+    not finite there, owes a non-finite value.
+    """
+    found = []
+    with np.errstate(invalid="ignore", over="ignore"):
+        for what, at in _numbers(problem, hand, g, rng):
+            moved = [_changed(at(value), gradients.hand) for value in _OTHER_VALUES]
+            depends = [np.logical_or.reduce(masks) for masks in zip(*moved, strict=True)]
+            found += _silent(problem, depends, at(np.nan), f"{what} = nan")
+            for sign in (-1, 1):
+                far, farther = at(sign * _FAR), at(sign * _FARTHER)
+                grows = [
+                    ~np.isfinite(b) | (abs(b) > _GROWN * np.maximum(abs(a), 1))
+                    for a, b in zip(far, farther, strict=True)
+                ]
+                found += _silent(problem, grows, at(sign * np.inf), f"{what} = {sign * np.inf}")
+    return worst_of(found)
+
+
+def _numbers(
+    problem: Problem, hand: Compiled, g: Sequence[Floats], rng: np.random.Generator
+) -> Iterator[tuple[str, Callable[[float], list[Floats]]]]:
+    # Some numbers of every leaf and cotangent, each with the gradient as a function of it.
+    names = [*problem.names, *(f"the upstream cotangent{f' {n}' if len(g) > 1 else ''}" for n in range(len(g)))]
+    arrays = [*problem.leaves, *g]
+    for n, (name, array) in enumerate(zip(names, arrays, strict=True)):
+        for i in rng.choice(array.size, min(_COORDINATES, array.size), replace=False):
+
+            def at(value: float, n: int = n, i: int = int(i)) -> list[Floats]:
+                changed = list(arrays)
+                changed[n] = arrays[n].copy()
+                changed[n].flat[i] = value
+                split = len(problem.leaves)
+                return evaluate(hand, changed[:split], problem.others, changed[split:])
+
+            yield name + place_of(int(i), array.shape), at
+
+
+def _changed(other: Sequence[Floats], here: Sequence[Floats]) -> list[Any]:
+    return [
+        (np.abs(a - b) > 1e-9 * np.maximum(np.abs(a), np.abs(b))) | (np.isfinite(a) != np.isfinite(b))
+        for a, b in zip(other, here, strict=True)
+    ]
+
+
+def _silent(problem: Problem, owed: Sequence[Any], came: Sequence[Floats], where: str) -> list[Comparison]:
+    found = []
+    for name, mask, x in zip(problem.names, owed, came, strict=True):
+        if mask.any():
+            i = int(np.argmax(mask & np.isfinite(x)))
+            silent = bool((mask & np.isfinite(x)).any())
+            value = float(x.flat[i]) if silent else np.nan
+            error = np.inf if silent else 0.0
+            found.append(Comparison(NON_FINITE, name, place_of(i, x.shape), value, np.nan, error, 0.0, note=where))
+    return found
+
+
+def _rows(stacked: Sequence[Floats], count: int) -> list[list[Floats]]:
+    return [[x[n] for x in stacked] for n in range(count)]

@@ -1,0 +1,134 @@
+"""A whole run on a tiny corpus: what it keeps, what it records, what it says."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from windownet import config
+from windownet.data.batches import Encoded
+from windownet.errors import InputError
+from windownet.tagger import artifact
+from windownet.tagger.tagger import Predictor, Tagger, score
+from windownet.train import loop, run_folder
+from windownet.train.prepare import Prepared, prepare, unseen_types
+
+SENTENCES = [
+    "Ann B-PER|met O|Bob B-PER|in O|Rome B-LOC",
+    "Bob B-PER|left O|Rome B-LOC|for O|New B-LOC|York I-LOC",
+    "they O|slept O",
+    "Ann B-PER|wrote O|to O|Carl B-PER|Young I-PER",
+]
+
+
+def write(path: Path, sentences: list[str]) -> None:
+    path.write_text("".join(sentence.replace("|", "\n") + "\n\n" for sentence in sentences), encoding="utf-8")
+
+
+def make(folder: Path, **sections: dict[str, object]) -> Prepared:
+    write(folder / "train.conll", SENTENCES * 5)
+    write(folder / "dev.conll", SENTENCES)
+    write(folder / "test.conll", [*SENTENCES, "Acme B-ORG|met O|Ann B-PER"])
+    tree = {
+        "data": {"root": str(folder), "train": "train.conll", "dev": "dev.conll", "test": "test.conll"},
+        "model": {"hidden": [16], "word_width": 8},
+        "optimizer": {"learning_rate": 0.02},
+        "train": {"epochs": 8, "batch_size": 8, "steps_per_call": 4},
+    }
+    for name, section in sections.items():
+        tree.setdefault(name, {}).update(section)
+    return prepare(config.parse(tree, "test"))
+
+
+def run(prepared: Prepared, folder: Path) -> tuple[loop.Result, str]:
+    run_folder.create(folder, prepared.config.to_toml())
+    text = io.StringIO()
+    return loop.train(prepared, folder, Console(file=text, width=200)), text.getvalue()
+
+
+def test_a_run(tmp_path: Path) -> None:
+    prepared = make(tmp_path)
+    result, text = run(prepared, tmp_path / "run")
+    assert result.dev.f1 == 100
+    assert result.test is not None
+    assert result.test.by_type["ORG"].gold == 1
+    assert result.test.by_type["ORG"].correct == 0
+    assert unseen_types(prepared) == {"test": {"ORG": 1}}
+
+    records = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    epochs = [record for record in records if record["kind"] == "epoch"]
+    steps = [record for record in records if record["kind"] == "step"]
+    assert [record["epoch"] for record in epochs] == list(range(1, 9))
+    assert len(steps) == 8 * prepared.epochs.calls
+    assert [record["step"] for record in steps][-1] == 8 * prepared.epochs.steps
+    assert records[-1]["compilations"] == 1
+    assert records[-1]["dev"]["f1"] == 100
+    assert text.count("epoch ") == 8
+    assert "compiled" not in text
+
+    # The best model is the first epoch of the best dev F1, the last is the last; both score as recorded.
+    f1 = [record["dev"]["f1"] for record in epochs]
+    assert result.best_epoch == 1 + int(np.argmax(f1))
+    for name, expected in ((run_folder.BEST, max(f1)), (run_folder.LAST, f1[-1])):
+        tagger = Tagger(artifact.load(tmp_path / "run" / name))
+        dev = prepared.splits.dev
+        assert score(dev, tagger.tag([s.words for s in dev])).f1 == expected
+    assert config.load(tmp_path / "run/config.toml") == prepared.config
+
+
+def test_the_same_config_gives_the_same_bits(tmp_path: Path) -> None:
+    weights = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        run(make(tmp_path / name, regularization={"input_dropout": 0.2}), tmp_path / name / "run")
+        weights.append(artifact.load(tmp_path / name / "run/last").params)
+    assert (weights[0]["words"] == weights[1]["words"]).all()
+    assert (weights[0]["output"]["w"] == weights[1]["output"]["w"]).all()
+
+
+def test_a_model_that_only_says_o_is_warned_about(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def only_outside(self: object, params: object, encoded: Encoded) -> np.ndarray:
+        return np.zeros(len(encoded.positions), np.int32)
+
+    monkeypatch.setattr(Predictor, "__call__", only_outside)
+    _, text = run(make(tmp_path, train={"epochs": 1}), tmp_path / "run")
+    assert "tokens/s  best, only O" in text
+    assert "warning: the model predicts only O on dev, which has 8 mentions" in text
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
+    prepared = make(tmp_path, optimizer={"name": "sgd", "learning_rate": 1e38})
+    with pytest.raises(InputError, match=r"step \d+ of epoch 1: required a finite loss, got (nan|inf)") as caught:
+        run(prepared, tmp_path / "run")
+    message = str(caught.value)
+    assert "training sentences, of lines" in message
+    assert "no epoch was finished" in message
+    assert "optimizer.learning_rate, now 1e+38" in message
+
+
+def test_data_without_a_mention_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "train.conll", ["nothing O|here O"] * 3)
+    tree = {"data": {"root": str(tmp_path), "train": "train.conll"}}
+    with pytest.raises(InputError, match=r"data.train: required at least one mention .* got only O"):
+        prepare(config.parse(tree, "test"))
+
+
+def test_run_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    first = run_folder.choose(Path("configs/demo.toml"), None, replace=False)
+    assert first == Path("runs/demo")
+    run_folder.create(first, "")
+    assert run_folder.choose(Path("configs/demo.toml"), None, replace=False) == Path("runs/demo-2")
+    with pytest.raises(InputError, match="--replace"):
+        run_folder.choose(Path("x.toml"), first, replace=False)
+    assert run_folder.choose(Path("x.toml"), first, replace=True) == first
+    other = tmp_path / "precious"
+    other.mkdir()
+    (other / "letter").write_text("dear", encoding="utf-8")
+    with pytest.raises(InputError, match="required a run folder"):
+        run_folder.choose(Path("x.toml"), other, replace=True)
+    with pytest.raises(InputError, match="can be written"):
+        run_folder.create(other / "letter" / "run", "")
