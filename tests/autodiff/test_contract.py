@@ -24,8 +24,8 @@ def product_with(rule: Callable[..., Any]) -> Op:
     [
         (lambda g, z, x, y: (g * y,), r"one cotangent for each of its 2 inputs \(x f32, y f32\), got a tuple of 1"),
         (lambda g, z, x, y: (g * y, g * x, None), r"each of its 2 inputs \(x f32, y f32\), got a tuple of 3"),
-        (lambda g, z, x, y: [g * y, g * x], r"must return a tuple .*\(x f32, y f32\), got a list"),
-        (lambda g, z, x, y: None, r"must return a tuple .*\(x f32, y f32\), got a NoneType"),
+        (lambda g, z, x, y: [g * y, g * x], r"must return a tuple .*\(x f32, y f32\), got one list"),
+        (lambda g, z, x, y: None, r"must return a tuple .*\(x f32, y f32\), got one NoneType"),
         (lambda g, z, x, y: (g * y, (g * x)[:1]), r"cotangent of y f32: required f32, got float32\[1\]"),
         (lambda g, z, x, y: ((g * y).sum(), g * x), r"cotangent of x f32: required f32, got float32\[\]"),
         (
@@ -33,7 +33,7 @@ def product_with(rule: Callable[..., Any]) -> Op:
             r"cotangent of y f32: required f32, got float16\[3\]",
         ),
         (lambda g, z, x, y: (g * y, 1.0), r"cotangent of y f32: required f32, got float"),
-        (lambda g, z, x, y: (None, g * x), r"None for x f32"),
+        (lambda g, z, x, y: (None, g * x), r"cotangent of x f32: required f32, got None"),
     ],
 )
 @pytest.mark.parametrize("recorded", [(0, 1), (0,)])
@@ -79,12 +79,16 @@ def test_op_is_frozen_and_has_its_rule() -> None:
             lambda p, q: p,
             (X, {"a": [1.0, jnp.arange(3)]}),
             {"argnums": 1},
-            r"floating arrays; .*\['a'\]\[1\] is int32\[3\]",
+            r"floating arrays; argument 1\['a'\]\[1\] is int32\[3\]",
         ),
         (lambda p: p, ({"mask": X > 1},), {}, r"floating arrays; argument 0\['mask'\] is bool\[3\]"),
         (lambda p: p, ({"n": 3},), {}, r"floating arrays; argument 0\['n'\] is int32\[\]"),
-        (lambda p: p, (X,), {"argnums": 1}, r"argnums \[1\] out of range for 1 argument"),
-        (lambda p, q: p, (X, X), {"argnums": (0, -3)}, r"out of range for 2 arguments"),
+        (lambda p: p, ("text",), {}, r"floating arrays; argument 0 is str"),
+        (lambda p: p, (X,), {"argnums": 1}, r"argnums must name positional arguments, each once; got \(1,\) for 1"),
+        (lambda p, q: p, (X, X), {"argnums": (0, -3)}, r"each once; got \(0, -3\) for 2"),
+        (lambda p, q: p, (X, X), {"argnums": (0, -2)}, r"each once; got \(0, -2\) for 2"),
+        (lambda p: (ops.sum(p), 1), (X,), {}, r"one floating scalar, got tuple; .*set has_aux"),
+        (lambda p: None, (X,), {}, r"one floating scalar, got NoneType"),
     ],
 )
 def test_function_that_cannot_be_differentiated(fun: Any, args: Any, kwargs: Any, message: str) -> None:
@@ -107,6 +111,24 @@ def test_cotangents_unlike_the_value(cotangents: Any, message: str) -> None:
     _, pull_back = autodiff.vjp(lambda x: {"y": x * x}, X)
     with pytest.raises(TypeError, match="vjp: .*" + message):
         pull_back(cotangents)
+
+
+def test_recordings_do_not_nest_and_say_so() -> None:
+    with pytest.raises(TypeError, match=r"recorded already, and recordings do not nest; for second derivatives"):
+        autodiff.grad(lambda x: autodiff.grad(lambda y: y * y)(x))(1.0)
+
+
+def test_plain_inputs_are_held_as_jax_holds_them() -> None:
+    double = np.arange(3.0)
+    assert double.dtype == np.float64
+    np.testing.assert_array_equal(autodiff.grad(lambda x: ops.sum(x * double))(X), double)
+    assert autodiff.grad(lambda x: ops.multiply(x, 2.0))(jnp.float32(3)) == 2
+
+
+def test_inputs_of_a_variadic_op_are_named_by_their_place() -> None:
+    join = Op("join", ops.concatenate.forward, lambda g, y, *xs, axis=0: (g[:3], g))
+    with pytest.raises(TypeError, match=r"op 'join': cotangent of arrays\[1\] float32\[3\]: required float32\[3\]"):
+        autodiff.grad(lambda x: ops.sum(join(x, X)))(X)
 
 
 def test_vjp_of_what_is_not_floating() -> None:

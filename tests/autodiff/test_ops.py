@@ -275,6 +275,9 @@ def test_nonlinearity_stays_finite_far_out(name: str) -> None:
     )
     assert np.isfinite(slope).all()
     np.testing.assert_allclose(slope[jnp.asarray([0, -1])], [left, right], rtol=0, atol=1e-7)
+    # jax's derivative of the rule as well: a branch not taken must not overflow into it.
+    curvature = jax.grad(lambda x: OPS[name].vjp(jnp.ones_like(x), OPS[name](x, *inputs[1:]), x, *inputs[1:])[0].sum())
+    assert np.isfinite(curvature(x)).all()
 
 
 def test_losses_stay_finite_far_out() -> None:

@@ -47,8 +47,13 @@ class Op:
 
     def describe(self, index: int, inputs: Sequence[Any]) -> str:
         """Name input `index` the way the op's forward does, with its type: `x float32[4,3]`."""
-        names = list(inspect.signature(self.forward).parameters)
-        return f"{names[index] if index < len(names) else f'input {index}'} {_type_of(primal(inputs[index]))}"
+        parameters = list(inspect.signature(self.forward).parameters.values())
+        variadic = [n for n, p in enumerate(parameters) if p.kind is p.VAR_POSITIONAL]
+        if variadic and index >= variadic[0]:
+            name = f"{parameters[variadic[0]].name}[{index - variadic[0]}]"
+        else:
+            name = parameters[index].name
+        return f"{name} {_type_of(primal(inputs[index]))}"
 
 
 class Node:
@@ -104,6 +109,11 @@ class Node:
 
 def record(value: Any) -> Node:
     """A leaf: a value whose cotangent `backward` is to return."""
+    if isinstance(value, Node):
+        raise TypeError(
+            f"{value!r} is recorded already, and recordings do not nest; for second derivatives take jax.grad of "
+            "windownet's grad"
+        )
     return Node(jnp.asarray(value))
 
 
@@ -148,7 +158,7 @@ def vjp(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
       `(value, pull_back)`, and the auxiliary data as a third under `has_aux`. `pull_back(cotangents)` takes a pytree
       like the value and returns a tuple with one pytree for each of `primals`.
     """
-    leaves, treedef = _record_leaves(primals, "vjp")
+    leaves, treedef = _record_leaves(primals, range(len(primals)), "vjp")
     output = fun(*jax.tree.unflatten(treedef, leaves))
     output, aux = _split_aux(output, has_aux, "vjp")
     outputs, out_treedef = jax.tree.flatten(output)
@@ -186,24 +196,28 @@ def value_and_grad(
 
     Raises:
       TypeError: a leaf is not floating, the value is not one floating scalar, or a rule breaks its contract.
+      ValueError: argnums names an argument that is not there, or one twice.
     """
     wanted = (argnums,) if isinstance(argnums, int) else tuple(argnums)
 
     def value_and_gradient(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
         positions = [n + len(args) if n < 0 else n for n in wanted]
-        if out_of_range := [n for n in positions if not 0 <= n < len(args)]:
-            raise ValueError(f"value_and_grad: argnums {out_of_range} out of range for {len(args)} arguments")
-        leaves, treedef = _record_leaves(tuple(args[n] for n in positions), "value_and_grad")
+        if len(set(positions)) < len(positions) or not all(0 <= n < len(args) for n in positions):
+            raise ValueError(
+                f"value_and_grad: argnums must name positional arguments, each once; got {wanted} for {len(args)}"
+            )
+        leaves, treedef = _record_leaves(tuple(args[n] for n in positions), positions, "value_and_grad")
         recorded = list(args)
         for n, argument in zip(positions, jax.tree.unflatten(treedef, leaves), strict=True):
             recorded[n] = argument
         output, aux = _split_aux(fun(*recorded, **kwargs), has_aux, "value_and_grad")
-        value = jnp.asarray(primal(output))
-        if value.shape != () or not jnp.issubdtype(value.dtype, jnp.floating):
+        value = primal(output)
+        if not _is_floating(value) or jnp.shape(value) != ():
             raise TypeError(
                 f"value_and_grad: the function must return one floating scalar, got {_type_of(value)}; reduce it "
-                "with ops.sum or ops.mean, or use vjp"
+                "with ops.sum or ops.mean, or use vjp" + ("" if has_aux else "; set has_aux for a pair of it and more")
             )
+        value = jnp.asarray(value)
         seeds = {output: jnp.ones_like(value)} if isinstance(output, Node) else {}
         gradients = jax.tree.unflatten(treedef, _cotangents_of(leaves, backward(seeds)))
         gradient = gradients[0] if isinstance(argnums, int) else gradients
@@ -242,7 +256,7 @@ def _topological_order(outputs: Mapping[Node, Cotangent]) -> list[Node]:
 def _apply_rule(op: Op, g: Cotangent, node: Node) -> list[tuple[Node, Cotangent]]:
     cotangents = op.vjp(g, node.value, *map(primal, node.inputs), **node.static)
     if not isinstance(cotangents, tuple) or len(cotangents) != len(node.inputs):
-        came = f"a tuple of {len(cotangents)}" if isinstance(cotangents, tuple) else f"a {type(cotangents).__name__}"
+        came = f"a tuple of {len(cotangents)}" if isinstance(cotangents, tuple) else f"one {type(cotangents).__name__}"
         inputs = ", ".join(op.describe(i, node.inputs) for i in range(len(node.inputs)))
         raise TypeError(
             f"op {op.name!r}: its vjp must return a tuple with one cotangent for each of its {len(node.inputs)} "
@@ -250,27 +264,26 @@ def _apply_rule(op: Op, g: Cotangent, node: Node) -> list[tuple[Node, Cotangent]
         )
     pairs = []
     for i, (x, cotangent) in enumerate(zip(node.inputs, cotangents, strict=True)):
-        floating = jnp.issubdtype(jnp.result_type(primal(x)), jnp.floating)
-        if cotangent is None:
-            if floating and isinstance(x, Node):
-                raise TypeError(f"op {op.name!r}: its vjp returned None for {op.describe(i, node.inputs)}, recorded")
+        floating = _is_floating(primal(x))
+        required = _type_of(primal(x)) if floating else "None"
+        if cotangent is None and not (floating and isinstance(x, Node)):
             continue
-        if not floating or _type_of(cotangent) != _type_of(primal(x)):
-            required = f"required {_type_of(primal(x)) if floating else 'None'}, got {_type_of(cotangent)}"
-            raise TypeError(f"op {op.name!r}: cotangent of {op.describe(i, node.inputs)}: {required}")
+        if cotangent is None or _type_of(cotangent) != required:
+            came = "None" if cotangent is None else _type_of(cotangent)
+            raise TypeError(
+                f"op {op.name!r}: cotangent of {op.describe(i, node.inputs)}: required {required}, got {came}"
+            )
         if isinstance(x, Node):
             pairs.append((x, cotangent))
     return pairs
 
 
-def _record_leaves(trees: tuple[Any, ...], caller: str) -> tuple[list[Node], Any]:
+def _record_leaves(trees: tuple[Any, ...], positions: Sequence[int], caller: str) -> tuple[list[Node], Any]:
     paths, treedef = jax.tree.flatten_with_path(trees)
     for path, leaf in paths:
-        if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
-            where = f"argument {path[0].idx}{jax.tree_util.keystr(path[1:])}"
-            raise TypeError(
-                f"{caller}: what is differentiated must be floating arrays; {where} is {_type_of(jnp.asarray(leaf))}"
-            )
+        if not isinstance(leaf, Node) and not _is_floating(leaf):
+            where = f"argument {positions[path[0].idx]}{jax.tree_util.keystr(path[1:])}"
+            raise TypeError(f"{caller}: what is differentiated must be floating arrays; {where} is {_type_of(leaf)}")
     return [record(leaf) for _, leaf in paths], treedef
 
 
@@ -286,7 +299,13 @@ def _split_aux(output: Any, has_aux: bool, caller: str) -> tuple[Any, Any]:
     return output[0], jax.tree.map(primal, output[1])
 
 
+def _is_floating(x: Any) -> bool:
+    return isinstance(x, float) or (hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jnp.floating))
+
+
 def _type_of(x: Any) -> str:
-    if not hasattr(x, "shape"):
+    # As jax will hold it: a float64 array of numpy is float32 to jax unless x64 is on, and 2.0 is a scalar array.
+    if not hasattr(x, "dtype") and not isinstance(x, bool | int | float):
         return type(x).__name__
-    return f"{x.dtype}[{','.join(map(str, x.shape))}]"
+    extended = hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jax.dtypes.extended)
+    return f"{x.dtype if extended else jnp.result_type(x)}[{','.join(map(str, jnp.shape(x)))}]"

@@ -241,7 +241,7 @@ def _operator(op: Op, swapped: bool = False) -> Callable[[Node, Any], Any]:
     def method(self: Node, other: Any) -> Any:
         if isinstance(other, Real):
             # A number is a constant of the node's own shape: it has no cotangent, so nothing need be summed back.
-            other = jnp.full_like(primal(self), other)
+            other = jnp.full_like(primal(self), float(other))
         return op(other, self) if swapped else op(self, other)
 
     return method

@@ -17,7 +17,8 @@ def draw_mask(key: jax.Array, shape: tuple[int, ...], rate: float) -> jax.Array:
     size = math.prod(shape)
     words = jax.random.bits(key, ((size + 1) // 2,), jnp.uint32)
     halves = jax.lax.bitcast_convert_type(words, jnp.uint16).reshape(-1)[:size]
-    return (halves >= jnp.uint16(min(round(rate * 65_536), 65_535))).reshape(shape)
+    kept: jax.Array = halves >= jnp.uint16(min(round(rate * 65_536), 65_535))
+    return kept.reshape(shape)
 
 
 def _dropout(x: jax.Array, mask: jax.Array, *, rate: float) -> jax.Array:
