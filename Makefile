@@ -49,7 +49,9 @@ figures: $(BENCH_INSTALLED)  ## draw every figure of the documents
 	$(BIN)/python scripts/training_picture.py
 
 bench: $(BENCH_INSTALLED)  ## race the peers; what docs/measurements.md is made of
+	$(BIN)/python benchmarks/data_sets.py
 	$(BIN)/python benchmarks/train_step.py
+	$(BIN)/python benchmarks/gradients.py --figure docs/gradients.png
 	$(BIN)/python benchmarks/start_up.py
 
 clean:  ## remove what make made, but no run

@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 import click
 
@@ -24,16 +24,15 @@ class _Verbs(click.Group):
         except InputError as error:
             click.echo(f"windownet: {error}", err=True)
             ctx.exit(2)
-        except KeyboardInterrupt:
-            click.echo("windownet: interrupted", err=True)
+        except KeyboardInterrupt as error:
+            click.echo(f"windownet: {str(error) or 'interrupted'}", err=True)
             ctx.exit(130)
         except BrokenPipeError:
             # Whoever read our output has what they wanted; Python must not complain of it again at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(0)
         except OSError as error:
-            place = f"{error.filename}: " if error.filename else ""
-            click.echo(f"windownet: {place}{error.strerror or error}", err=True)
+            click.echo(f"windownet: {error.filename or 'input or output'}: {error.strerror or error}", err=True)
             ctx.exit(2)
 
 
@@ -60,6 +59,8 @@ def train(config: Path, settings: tuple[str, ...], run_dir: Path | None, replace
     from windownet.train.log import scores_table
     from windownet.train.prepare import prepare, unseen_types
 
+    if replace and run_dir is None:
+        raise InputError("--replace: required --run-dir as well, the run to replace; name it, or leave --replace out")
     resolved = config_module.load(config, settings)
     folder = run_folder.choose(config, run_dir, replace)
     console = _console()
@@ -110,12 +111,15 @@ def evaluate(run: Path, file: str, settings: tuple[str, ...], as_json: bool) -> 
     """
     from windownet.data import sources
     from windownet.tagger import artifact
-    from windownet.tagger.tagger import Tagger, score
+    from windownet.tagger.tagger import Tagger, score, unseen_types
     from windownet.train.log import scores_table
 
     loaded = artifact.load(run)
     data = _data_config(loaded.config, settings)
     sentences = sources.read(data, file)
+    if unseen := unseen_types(sentences, loaded.tags):
+        counts = ", ".join(f"{count} {name}" for name, count in unseen.items())
+        click.echo(f"warning: {file} has mentions of types that the model was never shown: {counts}", err=True)
     scores = score(sentences, Tagger(loaded).tag([sentence.words for sentence in sentences]))
     if scores.predicts_only_outside:
         click.echo(f"warning: the model predicts only O; {file} has {scores.gold} mentions", err=True)
@@ -144,7 +148,8 @@ def tag(run: Path, file: str, settings: tuple[str, ...], form: str, columns: boo
     """Tag FILE, or standard input for -, with the model of RUN.
 
     The input is running text, one sentence a line, or column files with --columns. Output comes as input does: line by
-    line in a pipe, and without bound on the size of a file.
+    line in a pipe, and without bound on the size of a file. Tags are written in the scheme of the run's data, or in
+    that of data.scheme=SCHEME.
     """
     import dataclasses
 
@@ -154,17 +159,22 @@ def tag(run: Path, file: str, settings: tuple[str, ...], form: str, columns: boo
 
     loaded = artifact.load(run)
     layout = sources.column_format(_data_config(loaded.config, settings))
+    if unused := [setting for setting in settings if not (columns or setting.startswith("data.scheme="))]:
+        raise InputError(f"argument {unused[0]!r}: required --columns with it; running text has no columns")
+    out = _binary(sys.stdout, "standard output")
+
+    def write(output: bytes) -> None:
+        out.write(output)
+        out.flush()
+
     with _open(file) as source:
         tagger = Tagger(loaded)
         name = "standard input" if file == "-" else file
         if columns:
             untagged = dataclasses.replace(layout, tag_column=None)
-            batches = stream.tag_columns(tagger, source, name, untagged, form)
+            stream.tag_columns(tagger, source, write, name=name, layout=untagged, form=form)
         else:
-            batches = stream.tag_text(tagger, source, name, form)
-        for batch in batches:
-            sys.stdout.buffer.write(batch)
-            sys.stdout.buffer.flush()
+            stream.tag_text(tagger, source, write, name=name, scheme=layout.scheme, form=form)
 
 
 @main.command()
@@ -182,9 +192,9 @@ def gradcheck(config: Path, settings: tuple[str, ...], json_file: Path | None) -
 
     console = _console()
     report = prove(config_module.load(config, settings), console)
+    click.echo(str(report))
     if json_file is not None:
         json_file.write_text(json.dumps(report.to_json(), indent=1) + "\n", encoding="utf-8")
-    click.echo(str(report))
     sys.exit(0 if report.ok else 1)
 
 
@@ -207,7 +217,7 @@ def _data_config(config: Any, settings: tuple[str, ...]) -> Any:
 
 def _open(file: str) -> BinaryIO:
     if file == "-":
-        return sys.stdin.buffer
+        return _binary(sys.stdin, "standard input")
     try:
         return Path(file).open("rb")
     except FileNotFoundError:
@@ -216,3 +226,9 @@ def _open(file: str) -> BinaryIO:
         raise InputError(f"{file}: required a file, got a directory; name a file in it") from None
     except OSError as error:
         raise InputError(f"{file}: cannot be read: {error.strerror}") from None
+
+
+def _binary(stream: TextIO | None, name: str) -> BinaryIO:
+    if stream is None:
+        raise InputError(f"{name}: required an open stream, got a closed one; open it in the shell")
+    return stream.buffer

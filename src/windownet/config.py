@@ -37,6 +37,15 @@ Rate = Annotated[float, Field(ge=0, lt=1)]
 class _Section(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
+    @pydantic.field_validator("*")
+    @classmethod
+    def _text_can_be_written(cls, value: Any) -> Any:
+        # Arguments that are not UTF-8 come as lone surrogates; neither they nor a NUL can go into a file or its name.
+        for text in value if isinstance(value, tuple) else (value,):
+            if isinstance(text, str) and ("\0" in text or any("\ud800" <= sign <= "\udfff" for sign in text)):
+                raise ValueError("UTF-8 text without NUL")
+        return value
+
 
 class DataConfig(_Section):
     """Where the sentences come from and how their source writes them."""
@@ -125,7 +134,7 @@ class ScheduleConfig(_Section):
 class TrainConfig(_Section):
     """The run itself."""
 
-    epochs: Count = Field(20, description="passes over the training data")
+    epochs: Count = Field(10, description="passes over the training data")
     batch_size: Count = Field(128, description="windows B in a step")
     steps_per_call: Count = Field(32, description="steps that one call of the compiled program runs, at most")
     seed: int = Field(0, ge=0, lt=2**32, description="of the first values, the order of the data and dropout")
@@ -158,17 +167,18 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Config:
 
     Args:
       path: the TOML file.
-      overrides: values are TOML (`3`, `1e-3`, `[100, 100]`, `true`); what is no TOML is a string.
+      overrides: values are TOML (`3`, `1e-3`, `[100, 100]`, `true`); what is no TOML is a string, and so is anything
+        but a quoted string for a field that takes one.
 
     Raises:
       InputError: unreadable or broken file, unknown key, wrong type or range; names the key.
     """
     try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+        tree = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise InputError(f"{path}: required a config file, found none; see configs/ for examples") from None
     except IsADirectoryError:
-        raise InputError(f"{path}: required a config file, got a directory") from None
+        raise InputError(f"{path}: required a config file, got a directory; name a .toml file") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: required UTF-8 text, got byte {error.object[error.start]:#04x}") from None
     except tomllib.TOMLDecodeError as error:
@@ -180,12 +190,14 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Config:
 
 def parse(tree: dict[str, Any], name: str, overrides: Sequence[str] = ()) -> Config:
     """Make a config of a parsed TOML tree; `name` is where it came from, for messages."""
-    for override in overrides:
-        _apply(tree, override)
+    given = {_apply(tree, override): override for override in overrides}
     try:
         return Config.model_validate(_tuples(tree))
     except pydantic.ValidationError as error:
-        raise InputError(f"{name}: {_explain(error.errors()[0])}") from None
+        first = error.errors()[0]
+        override = given.get(".".join(map(str, first["loc"][:2])))
+        place = name if override is None else f"argument {override!r}"
+        raise InputError(f"{place}: {_explain(first)}") from None
 
 
 def _tuples(value: Any) -> Any:
@@ -195,52 +207,64 @@ def _tuples(value: Any) -> Any:
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
-def _apply(tree: dict[str, Any], override: str) -> None:
+def _apply(tree: dict[str, Any], override: str) -> str:
     key, equals, text = override.partition("=")
     section, dot, field = key.partition(".")
     if not (equals and dot and section and field):
         raise InputError(f"argument {override!r}: required section.key=value, such as train.epochs=3")
     if section not in Config.model_fields:
-        raise InputError(f"argument {override!r}: {_unknown(section, list(Config.model_fields), '')}")
+        raise InputError(f"argument {override!r}: {_unknown([section])}")
     section_type = Config.model_fields[section].annotation
     fields = section_type.model_fields  # type: ignore[union-attr]
-    value: Any = text
-    if field not in fields or fields[field].annotation is not str:
-        try:
-            value = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
-            value = text
     inner = tree.setdefault(section, {})
     if not isinstance(inner, dict):
         raise InputError(f"argument {override!r}: {section} is not a section in the config file")
-    inner[field] = value
+    inner[field] = _value(text, fields[field].annotation if field in fields else None)
+    return key
+
+
+def _value(text: str, annotation: Any) -> Any:
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+    # A file may be called 2017.
+    return text if annotation is str and not isinstance(value, str) else value
 
 
 def _explain(error: Any) -> str:
-    location = [str(part) for part in error["loc"]]
-    key = ".".join(location)
+    section, *rest = error["loc"] or ("",)
+    key = section + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in rest)
     if error["type"] == "extra_forbidden":
-        section: Any = Config
-        for part in location[:-1]:
-            section = section.model_fields[part].annotation
-        return _unknown(key, list(section.model_fields), ".".join(location[:-1]))
-    if error["type"] == "value_error" and not location:
+        return _unknown(list(error["loc"]))
+    if error["type"] == "value_error" and not section:
         return str(error["ctx"]["error"])
-    required = str(error["ctx"]["error"]) if error["type"] == "value_error" else _required(error["msg"])
-    return f"{key}: required {required}, got {error['input']!r}"
+    return f"{key}: required {_required(error, section)}, got {error['input']!r}"
 
 
-def _required(message: str) -> str:
-    for prefix in ("Input should be a valid ", "Input should be "):
-        if message.startswith(prefix):
-            return ("a valid " if "valid" in prefix else "") + message[len(prefix) :]
-    return message
+def _required(error: Any, section: str) -> str:
+    match error["type"]:
+        case "value_error":
+            return str(error["ctx"]["error"])
+        case "model_type":
+            return f"a section, [{section}]"
+        case "tuple_type":
+            return 'a list, such as [1, 2] or ["a", "b"]'
+        case "literal_error":
+            return f"one of {error['ctx']['expected']}"
+        case "int_type":
+            return "an integer"
+        case "float_type":
+            return "a number, such as 0.1 or 1e-3"
+    message: str = error["msg"].removeprefix("Input should be ")
+    return f"a value {message}" if message.startswith(("greater", "less")) else message
 
 
-def _unknown(key: str, known: list[str], section: str) -> str:
-    name = key.rpartition(".")[2]
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    if not near:
-        where = f"section {section}" if section else "a config"
-        return f"{key}: unknown key; {where} has {', '.join(known)}"
-    return f"{key}: unknown key; did you mean {'.'.join(filter(None, [section, near[0]]))}?"
+def _unknown(location: Sequence[str]) -> str:
+    *above, name = location
+    section: Any = Config.model_fields[above[0]].annotation if above else Config
+    known = list(section.model_fields)
+    key = ".".join(location)
+    if near := difflib.get_close_matches(name, known, n=1, cutoff=0.5):
+        return f"{key}: unknown key; did you mean {'.'.join([*above, near[0]])}?"
+    return f"{key}: unknown key; {f'section {above[0]}' if above else 'a config'} has {', '.join(known)}"

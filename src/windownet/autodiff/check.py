@@ -15,11 +15,22 @@ import numpy as np
 from windownet.autodiff import graph
 from windownet.autodiff.proof import duties, trials
 from windownet.autodiff.proof.differences import Differences, Progress
+from windownet.autodiff.proof.kinks import TOGETHER, judge_together
 from windownet.autodiff.proof.leaves import Gradients, examine
-from windownet.autodiff.proof.problem import EPSILON, Floats, Problem, evaluate, flat, float64_on_host
+from windownet.autodiff.proof.problem import (
+    Floats,
+    Problem,
+    evaluate,
+    flat,
+    float64_on_host,
+    jit_quickly,
+    jittered,
+    largest,
+)
+from windownet.autodiff.proof.recorded import examine_ops
 from windownet.autodiff.proof.subjects import function_problem, model_problem, op_problem
 from windownet.autodiff.proof.verdicts import EXACT, MAX_KINK_SHARE, errors
-from windownet.autodiff.report import Comparison, LeafReport, Report
+from windownet.autodiff.report import Comparison, LeafReport, Report, worst_of
 
 VALUE = "value"
 KINKS = "share of kinks"
@@ -107,23 +118,26 @@ def check_gradients(
         one = [np.ones(())]
         differences = Differences(problem, one, progress)
         _require_deterministic(problem, differences)
-        hand, witness = jax.jit(problem.hand), jax.jit(problem.witness)
+        value = _same_value(problem, differences)
+        if value is not None and not value.ok:
+            _require_deterministic(problem, differences, jit_quickly(problem.forward))
+        hand, witness = jax.jit(problem.hand), jit_quickly(problem.witness)
         try:
             by_hand = evaluate(hand, problem.leaves, problem.others, one)
         except Exception as error:
             return _refused(problem, seed, duties.CONTRACT, error)
         gradients = _gradients(problem, by_hand, witness, one, differences.value)
-        leaves = examine(problem, gradients, differences, rng, touched)
+        leaves, _ = examine(problem, gradients, differences, rng, touched)
         again = evaluate(hand, problem.leaves, problem.others, one)
         found = {
-            VALUE: _same_value(problem, differences),
+            VALUE: value,
             KINKS: _share_of_kinks(leaves),
             duties.LINEAR: duties.linear_for_a_scalar(problem, hand, by_hand, rng),
             duties.ZERO: duties.zero(problem, hand, one, gradients),
             duties.DETERMINISTIC: duties.deterministic(problem, (by_hand, again)),
             **dict(duties.in_dtypes(problem, (jnp.float32,), one, witness, gradients)),
         }
-        return Report(problem.subject, seed, leaves, found)
+        return Report(problem.subject, seed, leaves, found, examine_ops(problem, seed, _examine_alone))
 
 
 def _check_rule(problem: Problem, seed: int) -> Report:
@@ -131,24 +145,26 @@ def _check_rule(problem: Problem, seed: int) -> Report:
     outputs = problem.output_types()
     g = [rng.standard_normal(t.shape) for t in outputs]
     differences = Differences(problem, g, None)
-    _require_deterministic(problem, differences)
+    # Without compilation: the forward, and so most of the rule, stays in jax's cache of single operations.
+    _require_deterministic(problem, differences, problem.forward)
     try:
-        eager, eager_again = (evaluate(problem.hand, *_on_device(problem, g)) for _ in range(2))
+        eager, eager_again = (evaluate(problem.hand, *_on_device(problem), list(map(jnp.asarray, g))) for _ in range(2))
     except Exception as error:
         return _refused(problem, seed, duties.CONTRACT, error)
-    hand, witness = jax.jit(problem.hand), jax.jit(problem.witness)
+    hand, witness = jax.jit(problem.hand), jit_quickly(problem.witness)
     try:
         by_hand, again = (evaluate(hand, problem.leaves, problem.others, g) for _ in range(2))
     except Exception as error:
         return _refused(problem, seed, trials.JIT, error)
     gradients = _gradients(problem, by_hand, witness, g, differences.value)
-    leaves = examine(problem, gradients, differences, rng, {})
+    leaves, kinks = examine(problem, gradients, differences, rng, {})
     value = np.split(differences.value, np.cumsum([x.size for x in g])[:-1])
     shaped = [v.reshape(x.shape) for v, x in zip(value, g, strict=True)]
     found = {
         VALUE: _same_value(problem, differences),
         KINKS: _share_of_kinks(leaves),
-        **trials.transformed(problem, g, gradients, eager, rng),
+        TOGETHER: judge_together(problem, differences, kinks, g, hand, witness, rng),
+        **trials.transformed(problem, g, gradients, eager, witness, rng),
         duties.ZERO: duties.zero(problem, hand, g, gradients),
         duties.DETERMINISTIC: duties.deterministic(problem, (eager, eager_again), (by_hand, again)),
         duties.ORDER: duties.order_of_duplicates(problem, hand, g, gradients, shaped, rng),
@@ -158,13 +174,24 @@ def _check_rule(problem: Problem, seed: int) -> Report:
     return Report(problem.subject, seed, leaves, found)
 
 
+def _examine_alone(problem: Problem) -> Comparison | None:
+    rng = np.random.default_rng(0)
+    g = [rng.standard_normal(t.shape) for t in problem.output_types()]
+    differences = Differences(problem, g, None)
+    hand, witness = jax.jit(problem.hand), jit_quickly(problem.witness)
+    by_hand = evaluate(hand, problem.leaves, problem.others, g)
+    gradients = _gradients(problem, by_hand, witness, g, differences.value)
+    leaves, kinks = examine(problem, gradients, differences, rng, {})
+    together = judge_together(problem, differences, kinks, g, hand, witness, rng)
+    return worst_of([c for leaf in leaves for c in leaf.comparisons] + ([] if together is None else [together]))
+
+
 def _refused(problem: Problem, seed: int, duty: str, error: Exception) -> Report:
     return Report(problem.subject, seed, (), {duty: duties.broken(duty, error)})
 
 
-def _on_device(problem: Problem, g: list[Floats]) -> tuple[list[Any], list[Any], list[Any]]:
-    leaves, others, cotangents = ([jnp.asarray(x) for x in xs] for xs in (problem.leaves, problem.others, g))
-    return leaves, others, cotangents
+def _on_device(problem: Problem) -> tuple[list[Any], list[Any]]:
+    return list(map(jnp.asarray, problem.leaves)), list(map(jnp.asarray, problem.others))
 
 
 def _gradients(
@@ -173,13 +200,11 @@ def _gradients(
     by_jax = evaluate(witness, problem.leaves, problem.others, g)
     moved = [np.zeros_like(x) for x in by_jax]
     for n in range(2):
-        rng = np.random.default_rng(n)
-        jittered = [[x * (1 + EPSILON * rng.choice([-1, 1], x.shape)) for x in xs] for xs in (problem.leaves, g)]
+        near = evaluate(witness, jittered(problem.leaves, n), problem.others, jittered(g, n + 2))
         with np.errstate(invalid="ignore"):
-            near = evaluate(witness, jittered[0], problem.others, jittered[1])
             moved = [np.maximum(m, np.abs(a - b)) for m, a, b in zip(moved, near, by_jax, strict=True)]
-    largest = float(np.max([np.abs(x).max(initial=0) for x in g], initial=0)) * float(np.abs(value).max(initial=0))
-    natural = [largest / max(float(np.abs(x).max(initial=0)), 1.0) for x in problem.leaves]
+    size = largest(flat(g)) * largest(value)
+    natural = [size / max(largest(x), 1.0) for x in problem.leaves]
     return Gradients(by_hand, by_jax, moved, natural)
 
 
@@ -189,9 +214,11 @@ def _touched(problem: Problem, rows: Mapping[str, Any]) -> dict[str, np.ndarray[
     return {name: np.unique(np.asarray(ids)) for name, ids in rows.items()}
 
 
-def _require_deterministic(problem: Problem, differences: Differences) -> None:
-    # This is a trace of its own: a number drawn while tracing is another one here.
-    again = flat(evaluate(jax.jit(problem.forward), problem.leaves, problem.others))
+def _require_deterministic(
+    problem: Problem, differences: Differences, forward: Callable[..., Any] | None = None
+) -> None:
+    # `forward` is a trace of its own: a number drawn while tracing is another one there.
+    again = differences.value if forward is None else flat(evaluate(forward, *_on_device(problem)))
     close = errors(again, differences.value) <= EXACT * (1 + np.abs(differences.value))
     if not differences.repeats or not close.all():
         raise ValueError(f"{problem.subject}: a deterministic function is required; two calls gave different values")
@@ -202,12 +229,12 @@ def _same_value(problem: Problem, differences: Differences) -> Comparison | None
     if problem.value is None:
         return None
     expected = differences.value
-    came = flat(evaluate(jax.jit(problem.value), problem.leaves, problem.others)).reshape(-1, expected.size)
+    came = flat(evaluate(jit_quickly(problem.value), problem.leaves, problem.others)).reshape(-1, expected.size)
     error = errors(came, expected[None])
     if not error.size:
         return None
     way, i = np.unravel_index(int(np.argmax(error)), error.shape)
-    tolerance = EXACT * max(1.0, float(np.abs(expected[np.isfinite(expected)]).max(initial=0)))
+    tolerance = EXACT * max(1.0, largest(expected))
     numbers = (float(came[way, i]), float(expected[i]), float(error[way, i]), tolerance)
     return Comparison(VALUE, "", "", *numbers, note="what the rule's own forward pass, or the reference, computes")
 

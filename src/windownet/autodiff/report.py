@@ -6,10 +6,13 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
+
+_NUMBERS = ("hand", "required", "error", "tolerance")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,7 +185,7 @@ class Report:
 
     def __str__(self) -> str:
         out = io.StringIO()
-        Console(file=out, width=150, color_system=None, force_terminal=False).print(self)
+        Console(file=out, width=160, color_system=None, force_terminal=False).print(self)
         return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
 
 
@@ -192,45 +195,51 @@ def worst_of(comparisons: tuple[Comparison, ...] | list[Comparison]) -> Comparis
 
 
 def _leaf_table(report: Report) -> Table:
-    table = Table(title=f"gradients of {escape(report.subject)}")
-    for name in ("leaf", "shape", "largest", "worst at", "witness", "hand", "witness says", "error", "tolerance"):
+    table = _table(f"gradients of {report.subject}: the worst of each leaf")
+    for name in ("leaf", "type", "largest", "place", "witness"):
         table.add_column(name, overflow="fold")
-    for name in ("probes", "kinks", "blind", "untouched"):
+    for name in ("hand", "required", "error", "tolerance", "probes", "kinks", "blind", "untouched"):
         table.add_column(name, justify="right")
     for leaf in report.leaves:
-        cells = ["", "", "", "", "", ""]
+        cells = [""] * 6
         if (c := leaf.worst) is not None:
-            judged = [f"{x:.6g}" for x in (c.hand, c.expected)] + [f"{x:.1e}" for x in (c.error, c.tolerance)]
-            cells = [escape(c.place), c.witness, *judged]
+            judged = [f"{x:.5g}" for x in (c.hand, c.expected)] + [f"{x:.0e}" for x in (c.error, c.tolerance)]
+            cells = [escape(c.place.strip()), c.witness, *judged]
         counts = [str(n) for n in (leaf.probes, leaf.kinks, leaf.unresolved, leaf.untouched)]
         shape = f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]"
         style = None if leaf.ok else "red"
-        table.add_row(escape(leaf.name), escape(shape), f"{leaf.largest:.2e}", *cells, *counts, style=style)
+        table.add_row(escape(leaf.name), escape(shape), f"{leaf.largest:.1e}", *cells, *counts, style=style)
     return table
 
 
 def _sweep_table(report: Report) -> Table:
-    table = Table(title="step sweep: log10 of the central difference's relative error, from the largest step down")
+    table = _table("step sweep: log10 of the central difference's relative error, from the largest step down")
     for name in ("leaf", "chosen step", "from", "to", "curve"):
         table.add_column(name, overflow="fold")
     for leaf in report.leaves:
         if leaf.sweep and leaf.step is not None:
-            curve = " ".join("." if not math.isfinite(e) else f"{math.log10(max(e, 1e-16)):.0f}" for _, e in leaf.sweep)
+            curve = " ".join(f"{math.log10(max(e, 1e-16)):.0f}" if math.isfinite(e) else "." for _, e in leaf.sweep)
             ends = [f"{leaf.sweep[i][0]:.1e}" for i in (0, -1)]
             table.add_row(escape(leaf.name), f"{leaf.step:.1e}", *ends, curve)
     return table
 
 
 def _named_table(title: str, kind: str, rows: Mapping[str, Comparison | None]) -> Table:
-    table = Table(title=title)
-    for name in (kind, "", "worst"):
-        table.add_column(name, overflow="fold")
+    table = _table(title)
+    for name in (kind, "", "place", "hand", "required", "error", "tolerance", "note"):
+        table.add_column(name, overflow="fold", justify="right" if name in _NUMBERS else "left")
     for name, c in rows.items():
         if c is None:
-            table.add_row(escape(name), "not owed", "")
-        else:
-            table.add_row(escape(name), "ok" if c.ok else "WRONG", escape(str(c)), style=None if c.ok else "red")
+            table.add_row(escape(name), "not owed")
+            continue
+        judged = [f"{x:.5g}" for x in (c.hand, c.expected)] + [f"{x:.0e}" for x in (c.error, c.tolerance)]
+        cells = [escape(name), "ok" if c.ok else "WRONG", escape(c.leaf + c.place), *judged, escape(c.note)]
+        table.add_row(*cells, style=None if c.ok else "red")
     return table
+
+
+def _table(title: str) -> Table:
+    return Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
 
 
 def _leaf_json(leaf: LeafReport) -> dict[str, Any]:

@@ -23,4 +23,4 @@ def _class(word: str) -> int:
         return 4
     if word[:1].isupper():
         return 2
-    return 3 if word.lower() != word else 1
+    return 3 if any(map(str.isupper, word)) else 1

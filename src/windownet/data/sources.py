@@ -65,6 +65,11 @@ def read(config: DataConfig, part: str) -> list[Sentence]:
     )
     match config.source:
         case "demo":
+            if part not in demo.SPLITS:
+                raise InputError(
+                    f"{part}: required a split of the demo corpus ({', '.join(demo.SPLITS)}); "
+                    "set data.source=columns to read a file"
+                )
             return demo.sentences(part)
         case "columns":
             return columns.read(_path(config, part), column_format(config))

@@ -46,7 +46,8 @@ class Vocabulary:
             raise ValueError(f"a vocabulary must begin with {', '.join(_RESERVED)} and name no word twice")
         self.words = tuple(words)
         self.normalization = normalization
-        self._rows = {word: row for row, word in enumerate(words)}
+        # A text may well hold the word <padding>; it is a word like any other.
+        self._rows = {word: row for row, word in enumerate(words) if row > RARE}
         # What a word as written leads to; words repeat, so most look-ups end here.
         self._known: dict[str, int] = {}
 

@@ -1,134 +1,134 @@
 """Tagging a stream: running text or column files of any length, written as they come.
 
-Lines that arrive together are tagged together; nothing waits for more input than has come, so a pipe works line by
-line, and nothing is held longer than a batch, so a file may be larger than memory.
+Sentences that arrive together are tagged together; nothing waits for more input than has come, so a pipe works line by
+line, and nothing is held longer than a batch, so a file may be larger than memory. Tags are written in the scheme that
+the reader of the output asks for, whatever scheme the model predicts in.
 """
 
 import io
 import json
-from collections.abc import Iterable, Iterator
-from typing import Any, BinaryIO
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, BinaryIO, Generic, TypeVar
 
 from windownet.data import columns
 from windownet.data.columns import ColumnFormat
-from windownet.data.tags import spans
+from windownet.data.tags import Span, encode, spans
 from windownet.data.tokens import Token, tokenize
-from windownet.errors import InputError
 from windownet.tagger.tagger import Tagger
 
 FORMATS = ("column", "jsonl", "text")
+
+Write = Callable[[bytes], object]
+T = TypeVar("T")
 
 _CHUNK_BYTES = 1 << 16
 _WORDS_AT_ONCE = 8192
 
 
-class Lines:
-    """The lines of a binary stream; `waiting` says that the next one may have to be waited for."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        self.waiting = False
-
-    def __iter__(self) -> Iterator[bytes]:
-        # A raw stream's read returns what is there; a buffered one's would wait for its whole chunk.
-        read = self._stream.read1 if isinstance(self._stream, io.BufferedReader) else self._stream.read
-        rest = b""
-        while chunk := read(_CHUNK_BYTES):
-            *lines, rest = (rest + chunk).split(b"\n")
-            for number, line in enumerate(lines, start=1):
-                self.waiting = number == len(lines)
-                yield line
-        self.waiting = True
-        if rest:
-            yield rest
-
-
-def tag_text(tagger: Tagger, stream: BinaryIO, name: str, form: str) -> Iterator[bytes]:
+def tag_text(tagger: Tagger, stream: BinaryIO, write: Write, *, name: str, scheme: str, form: str) -> None:
     """Tag running text, one sentence a line, tokenized by `windownet.data.tokens`.
 
     Args:
       tagger: a loaded model.
       stream: UTF-8 text.
-      name: what to call it in messages.
+      write: is given the output, a batch of lines at a time.
+      name: what to call the stream in messages.
+      scheme: tag scheme of the output.
       form: "column", a word, a tab and its tag a row and an empty row after each sentence; "jsonl", an object a line;
         "text", the line as it was with every mention written [mention](TYPE).
 
-    Yields:
-      Output, a batch of lines at a time.
-
     Raises:
-      InputError: a line is not UTF-8 or holds a NUL; what came before it has been yielded.
+      InputError: a line is not UTF-8 or holds a NUL; what came before it has been written.
     """
-    lines = Lines(stream)
-    texts: list[str] = []
-    words = 0
-    for number, raw in enumerate(lines, start=1):
-        try:
-            texts.append(columns.decode_line(raw, name, number))
-        except InputError:
-            yield _text_output(tagger, texts, form)
-            raise
-        words += len(raw) // 5
-        if lines.waiting or words >= _WORDS_AT_ONCE:
-            yield _text_output(tagger, texts, form)
-            texts, words = [], 0
-    yield _text_output(tagger, texts, form)
+    held = _Held[str](lambda texts: _text_output(tagger, texts, scheme, form), write)
+    try:
+        for number, raw in enumerate(_lines(stream, held.release), start=1):
+            held.add(columns.decode_line(raw, name, number), words=1 + len(raw) // 5)
+    finally:
+        held.release()
 
 
-def tag_columns(tagger: Tagger, stream: BinaryIO, name: str, layout: ColumnFormat, form: str) -> Iterator[bytes]:
+def tag_columns(tagger: Tagger, stream: BinaryIO, write: Write, *, name: str, layout: ColumnFormat, form: str) -> None:
     """Tag column files: as `tag_text`, but "column" repeats the row's columns before the tag.
 
     Raises:
-      InputError: a row is not of this layout; what came before it has been yielded.
+      InputError: a row is not of this layout; what came before it has been written.
     """
-    lines = Lines(stream)
-    blocks: list[columns.Block] = []
-    words = 0
-    source = columns.blocks(lines, name, layout)
+    held = _Held[columns.Block](lambda blocks: _column_output(tagger, blocks, layout, form), write)
+    try:
+        for block in columns.blocks(_lines(stream, held.release), name, layout):
+            held.add(block, words=len(block.words))
+    finally:
+        held.release()
+
+
+class _Held(Generic[T]):
+    """Sentences that wait to be tagged together."""
+
+    def __init__(self, output: Callable[[list[T]], bytes], write: Write) -> None:
+        self._output = output
+        self._write = write
+        self._sentences: list[T] = []
+        self._words = 0
+
+    def add(self, sentence: T, *, words: int) -> None:
+        self._sentences.append(sentence)
+        self._words += words
+        if self._words >= _WORDS_AT_ONCE:
+            self.release()
+
+    def release(self) -> None:
+        sentences, self._sentences, self._words = self._sentences, [], 0
+        if sentences:
+            self._write(self._output(sentences))
+
+
+def _lines(stream: BinaryIO, before_waiting: Callable[[], None]) -> Iterator[bytes]:
+    # A raw stream's read returns what is there; a buffered one's would wait for its whole chunk.
+    read = stream.read1 if isinstance(stream, io.BufferedReader) else stream.read
+    begun: list[bytes] = []
     while True:
-        try:
-            block = next(source, None)
-        except InputError:
-            yield _column_output(tagger, blocks, layout, form)
-            raise
-        if block is not None:
-            blocks.append(block)
-            words += len(block.words)
-        if block is None or lines.waiting or words >= _WORDS_AT_ONCE:
-            yield _column_output(tagger, blocks, layout, form)
-            blocks, words = [], 0
-        if block is None:
-            return
+        before_waiting()
+        chunk = read(_CHUNK_BYTES)
+        if not chunk:
+            break
+        first, *others = chunk.split(b"\n")
+        begun.append(first)
+        for line in others:
+            yield b"".join(begun)
+            begun = [line]
+    if last := b"".join(begun):
+        yield last
 
 
-def _text_output(tagger: Tagger, texts: list[str], form: str) -> bytes:
+def _text_output(tagger: Tagger, texts: list[str], scheme: str, form: str) -> bytes:
     sentences = [tokenize(text) for text in texts]
     tagged = tagger.tag([[token.text for token in tokens] for tokens in sentences])
     out = []
-    for text, tokens, tags in zip(texts, sentences, tagged, strict=True):
+    for text, tokens, predicted in zip(texts, sentences, tagged, strict=True):
+        mentions = spans(predicted)
         if form == "column":
-            out.append("".join(f"{token.text}\t{tag}\n" for token, tag in zip(tokens, tags, strict=True)))
-        elif form == "jsonl":
-            out.append(_json(text, tokens, tags))
+            rows = zip(tokens, encode(mentions, len(tokens), scheme), strict=True)
+            out.append("".join(f"{token.text}\t{tag}\n" for token, tag in rows))
         else:
-            out.append(_marked(text, tokens, tags))
+            out.append(_sentence(text, tokens, mentions, scheme, form))
     return _joined(out)
 
 
 def _column_output(tagger: Tagger, blocks: list[columns.Block], layout: ColumnFormat, form: str) -> bytes:
     tagged = tagger.tag([block.words for block in blocks])
     out = []
-    for block, tags in zip(blocks, tagged, strict=True):
+    for block, predicted in zip(blocks, tagged, strict=True):
+        mentions = spans(predicted)
         if form == "column":
-            rows = zip(block.rows, tags, strict=True)
+            rows = zip(block.rows, encode(mentions, len(block.rows), layout.scheme), strict=True)
             out.append("".join(f"{layout.join([*row, tag])}\n" for row, tag in rows))
             continue
-        text = " ".join(block.words)
         starts = [0]
         for word in block.words:
             starts.append(starts[-1] + len(word) + 1)
         tokens = [Token(word, start, start + len(word)) for word, start in zip(block.words, starts, strict=False)]
-        out.append((_json if form == "jsonl" else _marked)(text, tokens, tags))
+        out.append(_sentence(" ".join(block.words), tokens, mentions, layout.scheme, form))
     return _joined(out)
 
 
@@ -136,19 +136,15 @@ def _joined(sentences: Iterable[str]) -> bytes:
     return "".join(f"{sentence}\n" for sentence in sentences).encode()
 
 
-def _json(text: str, tokens: list[Token], tags: list[str]) -> str:
-    entities: list[dict[str, Any]] = []
-    for span in spans(tags):
-        start, end = tokens[span.start].start, tokens[span.end - 1].end
-        entities.append({"type": span.type, "start": start, "end": end, "text": text[start:end]})
-    record = {"text": text, "words": [token.text for token in tokens], "tags": tags, "entities": entities}
-    return json.dumps(record, ensure_ascii=False)
-
-
-def _marked(text: str, tokens: list[Token], tags: list[str]) -> str:
+def _sentence(text: str, tokens: list[Token], mentions: list[Span], scheme: str, form: str) -> str:
+    places = [(tokens[start].start, tokens[end - 1].end, type) for start, end, type in mentions]
+    if form == "jsonl":
+        entities = [{"type": type, "start": start, "end": end, "text": text[start:end]} for start, end, type in places]
+        tags = encode(mentions, len(tokens), scheme)
+        record: dict[str, Any] = {"text": text, "words": [token.text for token in tokens], "tags": tags}
+        return json.dumps({**record, "entities": entities}, ensure_ascii=False)
     out, done = [], 0
-    for span in spans(tags):
-        start, end = tokens[span.start].start, tokens[span.end - 1].end
-        out += [text[done:start], f"[{text[start:end]}]({span.type})"]
+    for start, end, type in places:
+        out += [text[done:start], f"[{text[start:end]}]({type})"]
         done = end
     return "".join([*out, text[done:]])

@@ -1,6 +1,7 @@
 """Tagging: words in, tags out."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
@@ -11,7 +12,7 @@ from windownet.data import scores
 from windownet.data.batches import Batch, Encoded, Windows, encode
 from windownet.data.scores import Scores
 from windownet.data.sentences import Sentence
-from windownet.data.tags import convert
+from windownet.data.tags import convert, spans
 from windownet.model.network import Params, WindowNetwork
 from windownet.tagger.artifact import Artifact
 
@@ -63,3 +64,10 @@ def by_sentence(numbers: np.ndarray, encoded: Encoded, tags: Sequence[str]) -> l
 def score(sentences: Sequence[Sentence], predicted: Sequence[Sequence[str]]) -> Scores:
     """Entity scores of predicted tags, in whatever scheme, for labelled sentences."""
     return scores.score((s.tags for s in sentences), (convert(tags, "IOB2") for tags in predicted))
+
+
+def unseen_types(sentences: Iterable[Sentence], tags: Iterable[str]) -> dict[str, int]:
+    """Mentions in labelled sentences, counted by type, of the types that no tag of the model has."""
+    known = {tag.partition("-")[2] for tag in tags}
+    found = Counter(span.type for sentence in sentences for span in spans(sentence.tags))
+    return {type: count for type, count in sorted(found.items()) if type not in known}

@@ -5,6 +5,7 @@ central difference is D(s) = <g, f(x + s d) - f(x - s d)> / 2s, and R(s) = (16 D
 error in s^2. Outputs are subtracted before the sum with g, so those that the probe does not reach add no rounding.
 """
 
+import functools
 import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
@@ -13,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from windownet.autodiff.proof.problem import EPSILON, Floats, Problem, flat
+from windownet.autodiff.proof.problem import EPSILON, Floats, Problem, flat, jit_quickly
 
 RATIO = 4.0
 """One step of the sweep to the next; the weights of the extrapolation follow from it."""
@@ -24,14 +25,15 @@ Indices: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
 Progress: TypeAlias = Callable[[int, int, str], None]
 _VECTORISED_UP_TO = 4096
 _ROWS_A_CALL = 64
+_VALUES_A_CALL = 2**23
 
 
 class Probe(NamedTuple):
-    """A unit direction inside leaf `leaf`: `values` at the flat positions `index`; `place` is its name in reports."""
+    """A unit direction inside leaf `leaf`: `values` at the flat positions `at`; `place` is its name in reports."""
 
     leaf: int
     place: str
-    index: Indices
+    at: Indices
     values: Floats
 
 
@@ -54,6 +56,7 @@ class Differences:
       progress: called with how many difference quotients are done, how many are planned, and what they are.
 
     Attributes:
+      length: how many numbers an evaluation takes and gives: what it costs.
       vectorised: whether evaluations run together, which makes each cheap.
       value: the outputs at the leaves themselves, flat.
       repeats: whether a second evaluation gave the same bits.
@@ -65,10 +68,12 @@ class Differences:
         self._theta = flat(problem.leaves)
         self._offsets = np.cumsum([0, *(x.size for x in problem.leaves)])
         self._rms = [float(np.sqrt(np.mean(x**2))) if x.size else 0.0 for x in problem.leaves]
+        self.length = self._theta.size + self._g.size
+        self._rows = max(1, min(_ROWS_A_CALL, _VALUES_A_CALL // max(self.length, 1)))
         # A small problem is vectorised; a network runs one displacement after the other, which is faster there.
         self.vectorised = max(self._theta.size, self._g.size) <= _VECTORISED_UP_TO
         self._width = max([1, *(x.shape[-1] for x in problem.leaves if x.ndim)])
-        self._evaluate = jax.jit(self._outputs)
+        self._evaluate = (jit_quickly if self.vectorised else jax.jit)(self._outputs)
         signs = np.random.default_rng(0).choice([-1.0, 1.0], (2, self._theta.size))
         plus, minus = self.displaced(np.stack([np.zeros(self._theta.size), *(EPSILON * signs * self._theta)]))
         self.value = plus[0]
@@ -76,7 +81,7 @@ class Differences:
         # How far one rounding of every leaf moves each output bounds what rounding inside the function can do.
         with np.errstate(invalid="ignore"):
             moved = np.abs(np.concatenate([plus[1:], minus[1:]]) - self.value).max(0)
-        self._rounding = np.maximum(EPSILON * np.abs(self.value), moved)
+        self._noise = np.maximum(EPSILON * np.abs(self.value), moved) * np.abs(self._g)
 
     def plan(self, quotients: int) -> None:
         """Announce so many more difference quotients to the progress."""
@@ -87,34 +92,34 @@ class Differences:
         return self._run(np.zeros((len(directions), 1), np.int64), directions, np.ones(len(directions)))
 
     def direction(self, probe: Probe) -> Floats:
-        """A probe as a vector over all the leaves' values."""
+        """A probe as a vector over all leaves' values."""
         d = np.zeros(self._theta.size)
-        d[self._offsets[probe.leaf] + probe.index] = probe.values
+        d[self._offsets[probe.leaf] + probe.at] = probe.values
         return d
 
     def size(self, probe: Probe) -> float:
-        """What a probe's steps are relative to: the size of the numbers that it moves; their leaf's where they are 0."""
-        own = float(np.linalg.norm(self._problem.leaves[probe.leaf].ravel()[probe.index]))
+        """What a probe's steps are relative to: the size of the numbers that it moves, at least a tenth of usual."""
+        own = float(np.linalg.norm(self._problem.leaves[probe.leaf].ravel()[probe.at]))
         rms = self._rms[probe.leaf] or 1.0
-        return max(own, 0.1 * rms) if own else rms * float(np.sqrt(probe.index.size))
+        return max(own, 0.1 * rms) if own else rms * float(np.sqrt(probe.at.size))
 
     def slopes(self, probes: Sequence[Probe], relative: Floats) -> Slopes:
         """Difference quotients of every probe at relative steps, an array [steps] or [probes, steps]."""
         sizes = np.array([self.size(p) for p in probes]).reshape(-1, 1)
         steps = np.broadcast_to(relative, (len(probes), np.shape(relative)[-1])) * sizes
         quotients = np.empty((4, *steps.shape))
-        narrow = [i for i, p in enumerate(probes) if not self.vectorised and p.index.size <= self._width]
+        narrow = [i for i, p in enumerate(probes) if not self.vectorised and p.at.size <= self._width]
         wide = sorted(set(range(len(probes))) - set(narrow))
         for chosen, gather in ((narrow, self._positions), (wide, self._whole)):
             pairs = np.array([(i, k) for i in chosen for k in range(steps.shape[1])], np.int64).reshape(-1, 2)
-            for start in range(0, len(pairs), _ROWS_A_CALL):
-                i, k = pairs[start : start + _ROWS_A_CALL].T
+            for start in range(0, len(pairs), self._rows):
+                i, k = pairs[start : start + self._rows].T
                 s = steps[i, k]
                 quotients[:, i, k] = self._quotients(*self._run(*gather([probes[n] for n in i]), s), s)
                 self._done += len(s)
                 if self._progress is not None:
                     self._progress(self._done, max(self._done, self._planned), "central differences")
-        own = np.array([np.abs(self._problem.leaves[p.leaf].ravel()[p.index]).max(initial=0) for p in probes])
+        own = np.array([np.abs(self._problem.leaves[p.leaf].ravel()[p.at]).max(initial=0) for p in probes])
         largest = np.array([np.abs(p.values).max(initial=0) for p in probes])
         # x + s d is itself rounded, which changes the step by this share of it.
         share = EPSILON * own.reshape(-1, 1) / (steps * largest.reshape(-1, 1))
@@ -122,20 +127,22 @@ class Differences:
         return Slopes(steps, right, left, central, noise + share * np.abs(central))
 
     def _quotients(self, plus: Floats, minus: Floats, s: Floats) -> Floats:
-        g, here = self._g, self.value
+        g = self._g
         with np.errstate(all="ignore"):
-            right, left, central = (plus - here) @ g / s, (here - minus) @ g / s, (plus - minus) @ g / (2 * s)
-            rounding = np.maximum(self._rounding, EPSILON * np.maximum(np.abs(plus), np.abs(minus)))
-            noise = np.where(plus != minus, rounding, 0) @ np.abs(g) / s
-        return np.stack([right, left, central, noise])
+            difference = plus - minus
+            whole, right = difference @ g, (plus - self.value) @ g
+            moved = difference != 0
+            # Where nothing moves, not even the largest output's rounding was exceeded.
+            noise = np.where(moved.any(1), moved @ self._noise, self._noise.max(initial=0))
+            return np.stack([right, whole - right, whole / 2, noise]) / s
 
     def _positions(self, probes: Sequence[Probe]) -> tuple[Indices, Floats]:
         # A position beyond the end of theta is dropped; two columns at least tell this form from the other.
         index = np.full((len(probes), self._width + 1), self._theta.size)
         values = np.zeros(index.shape)
         for row, p in enumerate(probes):
-            index[row, : p.index.size] = self._offsets[p.leaf] + p.index
-            values[row, : p.index.size] = p.values
+            index[row, : p.at.size] = self._offsets[p.leaf] + p.at
+            values[row, : p.at.size] = p.values
         return index, values
 
     def _whole(self, probes: Sequence[Probe]) -> tuple[Indices, Floats]:
@@ -144,27 +151,28 @@ class Differences:
 
     def _run(self, index: Indices, values: Floats, s: Floats) -> tuple[Floats, Floats]:
         # The number of rows is padded so that one compiled program serves every call.
-        rows = _ROWS_A_CALL if index.shape[1] > 1 or self.vectorised else 1
-        plus, minus = [], []
+        rows = self._rows if index.shape[1] > 1 or self.vectorised else 1
+        outputs = [np.zeros((0, 2, self._g.size))]
         for start in range(0, len(s), rows):
-            part = slice(start, start + rows)
-            padded = [np.resize(x[part], (rows, *x.shape[1:])) for x in (index, values, s)]
-            both = self._evaluate(self._theta, list(self._problem.others), *padded)
-            for kept, new in zip((plus, minus), both, strict=True):
-                kept.append(np.asarray(new)[: len(s[part])])
-        return np.concatenate(plus), np.concatenate(minus)
+            parts = [x[start : start + rows] for x in (index, values, s)]
+            count = len(parts[0])
+            padded = [np.pad(x, [(0, rows - count)] + [(0, 0)] * (x.ndim - 1)) if count < rows else x for x in parts]
+            outputs.append(np.asarray(self._evaluate(self._theta, list(self._problem.others), *padded))[:count])
+        both = np.concatenate(outputs)
+        return both[:, 0], both[:, 1]
 
     def _outputs(self, theta: Any, others: Any, index: Any, values: Any, s: Any) -> Any:
-        def at(x: Any) -> Any:
-            parts = [x[a:b] for a, b in itertools.pairwise(self._offsets)]
-            leaves = [p.reshape(leaf.shape) for p, leaf in zip(parts, self._problem.leaves, strict=True)]
-            return jnp.concatenate([jnp.zeros(0), *(jnp.ravel(y) for y in self._problem.forward(leaves, others))])
+        over = jax.vmap if self.vectorised else functools.partial(functools.partial, jax.lax.map)
 
-        def both(row: Any) -> Any:
+        def displaced(row: Any) -> Any:
             index, d, s = row
-            if index.shape[0] > 1:
-                return at(theta.at[index].add(s * d, mode="drop")), at(theta.at[index].add(-s * d, mode="drop"))
-            return at(theta + s * d), at(theta - s * d)
 
-        rows = (index, values, s)
-        return jax.vmap(both)(rows) if self.vectorised else jax.lax.map(both, rows)
+            def at(s: Any) -> Any:
+                x = theta.at[index].add(s * d, mode="drop") if index.shape[0] > 1 else theta + s * d
+                parts = [x[a:b] for a, b in itertools.pairwise(self._offsets)]
+                leaves = [p.reshape(leaf.shape) for p, leaf in zip(parts, self._problem.leaves, strict=True)]
+                return jnp.concatenate([jnp.zeros(0), *(jnp.ravel(y) for y in self._problem.forward(leaves, others))])
+
+            return over(at)(jnp.stack([s, -s]))
+
+        return over(displaced)((index, values, s))

@@ -7,8 +7,8 @@ import numpy as np
 
 from windownet.autodiff.proof.differences import RATIO, SWEEP, Differences, Indices, Probe, Slopes
 from windownet.autodiff.proof.problem import Floats, Problem, place_of
-from windownet.autodiff.report import Comparison, LeafReport, worst_of
 from windownet.autodiff.proof.verdicts import JAX, Verdict, errors, exact_tolerance, judge
+from windownet.autodiff.report import Comparison, LeafReport, worst_of
 
 UNTOUCHED = "untouched rows"
 
@@ -17,6 +17,7 @@ _COORDINATES_OF_A_KIND = 4
 _DIRECTIONS = 2
 _ROWS = 8
 _TABLE_ROWS = 256
+_VALUES_FOR_ROWS = 2**26
 _QUESTIONED = 512
 _POISONINGS = 64
 
@@ -44,7 +45,7 @@ def examine(
     differences: Differences,
     rng: np.random.Generator,
     touched: Mapping[str, Indices],
-) -> tuple[LeafReport, ...]:
+) -> tuple[tuple[LeafReport, ...], list[Probe]]:
     """Compare every leaf's gradient with jax's, with central differences, and with zero where nothing is read.
 
     Args:
@@ -53,6 +54,9 @@ def examine(
       differences: the evaluator of the same problem and cotangents.
       rng: where directions and coordinates are drawn from.
       touched: the rows that a leaf is known to be read at, by the leaf's name; found out for the others.
+
+    Returns:
+      One report a leaf, and the coordinates that lie on a kink.
 
     Raises:
       ValueError: the function reads a row that `touched` does not name.
@@ -77,7 +81,7 @@ def examine(
     slopes = differences.slopes(doubtful, SWEEP)
     for leaf in leaves:
         leaf.judge(doubtful, slopes, final=True)
-    return tuple(leaf.report() for leaf in leaves)
+    return tuple(leaf.report() for leaf in leaves), [p for leaf in leaves for p in leaf.kinks]
 
 
 class _Leaf:
@@ -101,6 +105,7 @@ class _Leaf:
         self._untouched = self._find_untouched(touched)
         self._verdicts: dict[str, Verdict] = {}
         self._pending: list[Probe] = []
+        self.kinks: list[Probe] = []
         self._step: float | None = None
         self._curve: tuple[tuple[float, float], ...] = ()
         self.relative_step = float(SWEEP[3])
@@ -130,7 +135,7 @@ class _Leaf:
                 if not np.isfinite(doubt).any():
                     continue
                 k = int(np.nanargmin(np.where(np.isfinite(doubt), doubt, np.nan)))
-                scale = max(abs(best[k]), float(np.linalg.norm(self._sizes[p.index] * p.values)), 1e-300)
+                scale = max(abs(best[k]), float(np.linalg.norm(self._sizes[p.at] * p.values)), 1e-300)
                 relative = np.abs(central - best[k]) / scale
                 self._curve = tuple(zip(slopes.steps[i].tolist(), relative.tolist(), strict=True))
                 self._step, self.relative_step = float(slopes.steps[i, k]), float(SWEEP[k])
@@ -141,11 +146,12 @@ class _Leaf:
             if p.leaf != self._index:
                 continue
             with np.errstate(invalid="ignore", over="ignore"):
-                along = [float(x[p.index] @ p.values) for x in (hand, jax)]
-                size = float(np.linalg.norm(self._sizes[p.index] * p.values))
-            verdict = judge(slopes, i, self._name, p.place, *along, size, float(self._sizes.max(initial=0)))
-            if final or verdict.comparison.ok:
+                along, jax_along = (float(x[p.at] @ p.values) for x in (hand, jax))
+                size = float(np.linalg.norm(self._sizes[p.at] * p.values))
+            verdict = judge(slopes, i, (self._name, p.place), along, jax_along, size, float(self._sizes.max(initial=0)))
+            if final or (verdict.comparison.ok and not verdict.unresolved):
                 self._verdicts[p.place] = verdict
+                self.kinks += [p] if verdict.kink and p.at.size == 1 else []
             else:
                 self._pending.append(p)
 
@@ -165,8 +171,8 @@ class _Leaf:
             error[[i for i in self._questioned() if self._excused(i)]] = 0
             with np.errstate(divide="ignore", invalid="ignore"):
                 i = int(np.argmax(np.where(error == 0, 0, error / self._tolerance)))
-            values = (float(a.flat[i]) for a in (self._hand, self._jax, error, self._tolerance))
-            comparisons.append(Comparison(JAX, self._name, self._place(i), *values))
+            hand, jax, off, allowed = (float(a.flat[i]) for a in (self._hand, self._jax, error, self._tolerance))
+            comparisons.append(Comparison(JAX, self._name, self._place(i), hand, jax, off, allowed))
         if (numeric := worst_of(judged)) is not None:
             comparisons.append(numeric)
         rows = np.flatnonzero(self._untouched)
@@ -224,7 +230,8 @@ class _Leaf:
         if not self._untouched.any():
             alive = np.sort(self._rng.choice(alive, min(_ROWS, len(alive)), replace=False))
         # A table with more rows than there are probes for is probed several rows at a time.
-        groups = np.array_split(alive, min(_TABLE_ROWS, len(alive))) if alive.size else []
+        most = min(_TABLE_ROWS, max(_ROWS, _VALUES_FOR_ROWS // self._differences.length))
+        groups = np.array_split(alive, min(most, len(alive))) if alive.size else []
         probes = []
         for rows in groups:
             index = (rows[:, None] * self._width + np.arange(self._width)).ravel()

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
@@ -66,6 +67,7 @@ class Problem:
       hand: `hand(leaves, others, g)`, the rule on trial: the list of the leaves' cotangents for the outputs' `g`.
       reference: the same by jax; None stands for `jax.vjp` of `forward`.
       value: `value(leaves, others)`, the outputs as the other ways compute them; None where there is no other way.
+      record: `record(leaves, others)`, the recorded output of a model in our ops; None where nothing is recorded.
       op: the name of the op whose rule it is, if it is one.
     """
 
@@ -75,6 +77,7 @@ class Problem:
     hand: Callable[[Arrays, Arrays, Arrays], list[Any]]
     reference: Callable[[Arrays, Arrays, Arrays], list[Any]] | None = None
     value: Callable[[Arrays, Arrays], list[Any]] | None = None
+    record: Callable[[Arrays, Arrays], Any] | None = None
     op: str = ""
 
     @property
@@ -157,14 +160,43 @@ def _cpu() -> Any:
         return None
 
 
+def largest(x: Floats) -> float:
+    """The largest absolute value that is finite; 0 where there is none."""
+    return float(np.abs(x[np.isfinite(x)]).max(initial=0))
+
+
+def jittered(arrays: Sequence[Floats], seed: int) -> list[Floats]:
+    """Arrays whose every number has moved by one rounding, up or down."""
+    rng = np.random.default_rng(seed)
+    return [x * (1 + EPSILON * rng.choice([-1, 1], x.shape)) for x in arrays]
+
+
+def jit_quickly(f: Callable[..., Any]) -> Any:
+    """`jax.jit` for what runs a few times: XLA compiles it several times faster, and leaves it slower."""
+    return jax.jit(f, compiler_options=_quick_options())
+
+
+@functools.cache
+def _quick_options() -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    for name, value in (("xla_backend_optimization_level", 0), ("xla_cpu_use_fusion_emitters", False)):
+        try:
+            jax.jit(jnp.negative, compiler_options={name: value})(1.0)
+        except jax.errors.JaxRuntimeError:
+            # XLA's options come and go; without this one it only takes longer.
+            continue
+        options[name] = value
+    return options
+
+
 def evaluate(f: Callable[..., Any], *args: Any) -> list[Floats]:
     """Call a function that returns a list of floating arrays, and bring them to the host in float64."""
     return [to_float64(x) for x in f(*args)]
 
 
 def cast_floating(arrays: Arrays, dtype: Any) -> list[Any]:
-    """Floating arrays in another floating dtype; all others as they are."""
-    return [jnp.asarray(x).astype(dtype) if is_floating(x) else x for x in arrays]
+    """Floating arrays in another floating dtype, on the host; all others as they are."""
+    return [np.asarray(x).astype(dtype) if is_floating(x) else x for x in arrays]
 
 
 def place_of(i: int, shape: tuple[int, ...]) -> str:

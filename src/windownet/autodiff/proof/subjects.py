@@ -59,7 +59,7 @@ def function_problem(f: Any, args: Sequence[Any]) -> Problem:
         return list(pull_back(list(g)))
 
     def value(leaves: Arrays, others: Arrays) -> list[Any]:
-        return jax.vjp(lambda *floats: called(f, floats, others), *leaves)[0]  # type: ignore[no-any-return]
+        return list(jax.vjp(lambda *floats: called(f, floats, others), *leaves)[0])
 
     name = getattr(f, "__name__", "custom_vjp")
     problem = Problem(name, arguments, lambda leaves, others: called(plain, leaves, others), hand, value=value)
@@ -91,9 +91,11 @@ def model_problem(
         _, pull_back = jax.vjp(lambda x: called(plain, x, others), list(leaves))
         return list(pull_back(g[0])[0])
 
+    def record(leaves: Arrays, others: Arrays) -> Any:
+        return called(loss, [graph.record(x) for x in leaves], others)
+
     def value(leaves: Arrays, others: Arrays) -> list[Any]:
-        recorded = called(loss, [graph.record(x) for x in leaves], others)
-        return [graph.primal(recorded), called(plain, leaves, others)]
+        return [graph.primal(record(leaves, others)), called(plain, leaves, others)]
 
     if reference is not None:
         _require_same_arguments(reference, params, batch)
@@ -104,7 +106,7 @@ def model_problem(
     def forward(leaves: Arrays, others: Arrays) -> list[Any]:
         return [called(loss, leaves, others)]
 
-    return _required(name, Problem(name, arguments, forward, hand, by_reference, value))
+    return _required(name, Problem(name, arguments, forward, hand, by_reference, value, record))
 
 
 def parameter_names(function: Callable[..., Any], count: int) -> list[str]:
@@ -143,7 +145,7 @@ def _pair_problem(plain: Callable[..., Any], rule: Callable[..., Any], args: Seq
         for name, x, cotangent in zip(names, filled, cotangents, strict=True):
             leaves_of_x, tree = jax.tree.flatten(x)
             leaves_of_cotangent, came_tree = jax.tree.flatten(cotangent, is_leaf=lambda leaf: leaf is None)
-            if tree != came_tree:
+            if came_tree != tree:  # type: ignore[operator]
                 raise TypeError(f"cotangent of {name}: required the tree {tree}, got {came_tree}")
             for leaf, c in zip(leaves_of_x, leaves_of_cotangent, strict=True):
                 _require_cotangent(name, leaf, c)

@@ -25,7 +25,7 @@ EXACT = 1e-10
 """Relative tolerance between two derivations of one gradient in float64."""
 APPROXIMATE = 1e-7
 """Relative tolerance between a gradient and extrapolated central differences."""
-MAX_KINK_SHARE = 0.5
+MAX_KINK_SHARE = 0.75
 """A check whose probes lie on kinks more often than this has shown too little, and fails."""
 
 _OF_LARGEST = 1e-3
@@ -73,14 +73,14 @@ class Verdict(NamedTuple):
 
 
 def judge(
-    slopes: Slopes, i: int, leaf: str, place: str, hand: float, jax: float, size: float, largest: float
+    slopes: Slopes, i: int, names: tuple[str, str], hand: float, jax: float, size: float, largest: float
 ) -> Verdict:
     """Judge probe `i` by its difference quotients.
 
     Args:
       slopes: the quotients of all probes.
       i: which probe.
-      leaf, place: its names.
+      names: its leaf and its place there.
       hand, jax: the two gradients along it.
       size: the root of the sum of its terms' squares.
       largest: the leaf's largest gradient: truncation may hide this little of it where a slope vanishes at the probe.
@@ -98,7 +98,7 @@ def judge(
         tolerance = APPROXIMATE * scale + rounding + np.minimum(4 * uncertain, 1e-6 * np.maximum(scale, largest))
     usable = np.isfinite(extrapolated) & np.isfinite(tolerance)
     if not usable.any() or not np.isfinite(hand):
-        unknown = Comparison(NUMERIC, leaf, place, hand, np.nan, 0.0, 0.0, note="no finite difference to compare with")
+        unknown = Comparison(NUMERIC, *names, hand, np.nan, 0.0, 0.0, note="no finite difference to compare with")
         return Verdict(unknown, False, True)
     finest = tolerance[usable].min()
     usable &= tolerance <= np.maximum(_COARSEST * scale, 4 * finest)
@@ -106,16 +106,16 @@ def judge(
         k = int(np.argmin(np.where(usable, np.where(error == 0, 0, error / tolerance), np.inf)))
     unresolved = bool(rounding[k] > 1e-3 * scale[k])
     kink = _kink(slopes, i, float(scale[k]))
-    comparison = Comparison(NUMERIC, leaf, place, hand, float(extrapolated[k]), float(error[k]), float(tolerance[k]))
+    comparison = Comparison(NUMERIC, *names, hand, float(extrapolated[k]), float(error[k]), float(tolerance[k]))
     if kink is None or comparison.ok:
         return Verdict(comparison, kink is not None, unresolved)
     low, high, slack = kink
     nearest = min(max(hand, low), high)
     note = f"a kink: one-sided derivatives {low:.6g} and {high:.6g}"
-    between = Comparison(NUMERIC, leaf, place, hand, nearest, abs(hand - nearest), slack, note=note)
+    between = Comparison(NUMERIC, *names, hand, nearest, abs(hand - nearest), slack, note=note)
     if not between.ok and abs(hand - jax) <= EXACT * scale[k]:
         # Several kinks at once: the derivatives of either side need not enclose a sum of slopes chosen for each.
-        between = Comparison(NUMERIC, leaf, place, hand, jax, 0.0, slack, note=f"{note}; judged by {JAX}")
+        between = Comparison(NUMERIC, *names, hand, jax, 0.0, slack, note=f"{note}; judged by {JAX}")
     return Verdict(between, True, False)
 
 

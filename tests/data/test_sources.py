@@ -1,0 +1,105 @@
+import dataclasses
+
+import pytest
+
+from windownet.config import DataConfig
+from windownet.data import sources
+from windownet.data.columns import ColumnFormat
+from windownet.data.hub import TableFormat
+from windownet.errors import InputError
+
+# Every field that a layout takes from the config, with values that are not the defaults.
+LAYOUT = {
+    "word_column": 1,
+    "tag_column": 2,
+    "separator": "space",
+    "comment": "%",
+    "document_marker": "-NEW-",
+    "scheme": "IOB1",
+    "drop_types": ("MISC",),
+    "empty_word": "_",
+    "words_column": "words",
+    "tags_column": "labels",
+    "tag_names": ("O", "I-X"),
+}
+
+
+def write(path, count, word="w"):
+    path.write_text("".join(f"{word}{n} B-X\n\n" for n in range(count)))
+    return path
+
+
+def words(sentences):
+    return [sentence.words[0] for sentence in sentences]
+
+
+def test_the_parts_are_files_under_the_root(tmp_path):
+    for part, count in (("a", 3), ("b", 2), ("c", 1)):
+        write(tmp_path / part, count, part)
+    splits = sources.load(DataConfig(root=str(tmp_path), train="a", dev="b", test="c"), seed=0)
+    assert (words(splits.train), words(splits.dev), words(splits.test)) == (["a0", "a1", "a2"], ["b0", "b1"], ["c0"])
+    assert not splits.held_out
+    splits = sources.load(DataConfig(root="elsewhere", train=str(tmp_path / "a"), dev=str(tmp_path / "b")), seed=0)
+    assert (len(splits.train), splits.test) == (3, [])
+
+
+def test_the_home_folder_is_understood(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write(tmp_path / "a", 1)
+    assert words(sources.read(DataConfig(), "~/a")) == ["w0"]
+    assert words(sources.read(DataConfig(root="~"), "a")) == ["w0"]
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "~a", 1, "tilde")
+    assert words(sources.read(DataConfig(), "~a")) == ["tilde0"]
+
+
+@pytest.mark.parametrize(("share", "count"), [(0.1, 2), (0.5, 10), (0.001, 1), (0.94, 19)])
+def test_dev_is_held_out_where_none_is_named(tmp_path, share, count):
+    config = DataConfig(train=str(write(tmp_path / "a", 20)), dev_share=share)
+    splits = sources.load(config, seed=1)
+    assert splits.held_out
+    assert len(splits.dev) == count
+    everything = [f"w{n}" for n in range(20)]
+    # Both keep the order of the file, and together are the file.
+    assert sorted(words(splits.train) + words(splits.dev), key=everything.index) == everything
+    assert [sorted(part, key=everything.index) for part in (words(splits.train), words(splits.dev))] == [
+        words(splits.train),
+        words(splits.dev),
+    ]
+    assert sources.load(config, seed=1) == splits
+    assert any(sources.load(config, seed=seed) != splits for seed in range(2, 6))
+
+
+@pytest.mark.parametrize(("count", "share"), [(1, 0.1), (2, 0.9)])
+def test_too_few_sentences_to_hold_out(tmp_path, count, share):
+    with pytest.raises(InputError, match=f"data.dev: required a development part, .* got {count}"):
+        sources.load(DataConfig(train=str(write(tmp_path / "a", count)), dev_share=share), seed=0)
+
+
+def test_the_demo_corpus_is_read_by_split(monkeypatch):
+    monkeypatch.setattr("windownet.data.demo.sentences", lambda split: [f"the {split} sentences"])
+    config = DataConfig(source="demo")
+    assert sources.read(config, "dev") == ["the dev sentences"]
+    with pytest.raises(
+        InputError, match=r"mine\.conll: required a split .*train, dev, test.*; set data.source=columns"
+    ):
+        sources.read(config, "mine.conll")
+
+
+def test_layouts_are_the_configs(monkeypatch):
+    config = DataConfig(**LAYOUT, root="r", dataset="d", subset="s")
+    layout = dataclasses.asdict(sources.column_format(config))
+    assert layout == {name: LAYOUT[name] for name in layout}
+    assert layout.keys() == {field.name for field in dataclasses.fields(ColumnFormat)}
+    calls = []
+    monkeypatch.setattr("windownet.data.hub.read_table", lambda *args, **options: calls.append((args, options)) or [])
+    monkeypatch.setattr("windownet.data.hub.read_hub", lambda *args, **options: calls.append((args, options)) or [])
+    sources.read(config.model_copy(update={"source": "table"}), "p")
+    sources.read(config.model_copy(update={"source": "hub"}), "p")
+    sources.read(config.model_copy(update={"source": "hub", "subset": ""}), "p")
+    table = TableFormat(**{field.name: LAYOUT[field.name] for field in dataclasses.fields(TableFormat)})
+    assert [(str(args[0]), *args[1:], options) for args, options in calls] == [
+        ("r/p", table, {}),
+        ("d", "p", table, {"subset": "s"}),
+        ("d", "p", table, {"subset": None}),
+    ]

@@ -1,0 +1,59 @@
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from windownet.data.tokens import tokenize
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("see https://a.org/b?c=d#e_1, or (www.b.com/).", "see|https://a.org/b?c=d#e_1|,|or|(|www.b.com/|)|."),
+        ("www.!", "www|.|!"),
+        ("mail a.b+c@d-e.co.uk now", "mail|a.b+c@d-e.co.uk|now"),
+        ("a@b is none", "a|@b|is|none"),
+        # Any longer and a line of +a+a+a would be gone through once for each of its signs.
+        (f"{'x' * 64}@b.org {'x' * 65}@b.org", f"{'x' * 64}@b.org|{'x' * 65}|@b|.|org"),
+        ("@some_one #tag1 # @", "@some_one|#tag1|#|@"),
+        ("the U.S. and J.K. Rowling, e.g. here", "the|U.S.|and|J.K.|Rowling|,|e.g.|here"),
+        ("Mr. Co. Dr.x St.", "Mr.|Co.|Dr|.|x|St."),
+        ("No. 5, No.5, he said no. Then", "No.|5|,|No.|5|,|he|said|no|.|Then"),
+        ("1,000.5 10:30 3rd 50% 12/31/99 1.", "1,000.5|10:30|3rd|50%|12/31/99|1|."),
+        ("the 1990s, a 20-year-old 747-400, 10am 3D", "the|1990s|,|a|20-year-old|747-400|,|10am|3D"),
+        ("$5 -3 +4", "$|5|-|3|+|4"),
+        ("don't can't isn\u2019t won't've", "do|n't|ca|n't|is|n\u2019t|wo|n't|'ve"),
+        ("it's they'll I'd I'm we've you\u2019re", "it|'s|they|'ll|I|'d|I|'m|we|'ve|you|\u2019re"),
+        ("O'Brien D\u2019Angelo's rock'n'roll", "O'Brien|D\u2019Angelo|'s|rock'n'roll"),
+        ("the dogs' 'quoted' words", "the|dogs|'|'|quoted|'|words"),
+        ("well-known AT&T a - b", "well-known|AT&T|a|-|b"),
+        ("wait... what--no \u2026 ?!", "wait|...|what|--|no|\u2026|?|!"),
+        (
+            "\u4e2d\u6587 na\u00efve \u00c9mile\u2028next\u00a0one\u3000two",
+            "\u4e2d\u6587|na\u00efve|\u00c9mile|next|one|two",
+        ),
+        ("\U0001f600ok\u200b!", "\U0001f600|ok|\u200b|!"),
+        (" \t ", ""),
+        ("", ""),
+    ],
+)
+def test_the_rule(text, words):
+    assert [token.text for token in tokenize(text)] == (words.split("|") if words else [])
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.sampled_from(
+            ["a", "U.S.", "n't", "'s", "\u2019", "-", ".", "&", "1", ",", "@", "www.", "http://", " ", "\t"]
+        )
+        | st.text(max_size=3)
+    ).map("".join)
+)
+def test_nothing_is_lost_but_blanks(text):
+    end = 0
+    for token in tokenize(text):
+        assert token.text == text[token.start : token.end]
+        assert token.text
+        assert not any(map(str.isspace, token.text))
+        assert text[end : token.start].strip() == ""
+        end = token.end
+    assert text[end:].strip() == ""
