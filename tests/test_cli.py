@@ -1,8 +1,10 @@
 import json
+import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +14,8 @@ from windownet import __version__
 from windownet.cli import main
 
 COMMAND = [sys.executable, "-m", "windownet"]
+# As people have it: output to a pipe or a file waits in a buffer.
+BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
 PEOPLE, PLACES = ("Anna", "Tom", "Mary", "Lee"), ("Oslo", "Paris", "Berlin")
 CONFIG = """
 [data]
@@ -255,12 +259,18 @@ def test_tag_answers_a_pipe_line_by_line_until_it_is_interrupted(trained):
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        env=BUFFERED,
     )
+    # Without an answer the test would wait for ever.
+    out_of_patience = threading.Timer(60, process.kill)
+    out_of_patience.daemon = True
+    out_of_patience.start()
     with process:
         for line in (b"anna saw 3 .\n", b"\n", "na\u00efve\u2028 one\n".encode()):
             process.stdin.write(line)
             process.stdin.flush()
             assert re.sub(rb"\[(.*?)\]\(\w+\)", rb"\1", process.stdout.readline()) == line
+        out_of_patience.cancel()
         process.send_signal(signal.SIGINT)
         rest, errors = process.communicate(timeout=60)
     assert (process.returncode, rest, errors) == (130, b"", b"windownet: interrupted\n")
@@ -269,7 +279,8 @@ def test_tag_answers_a_pipe_line_by_line_until_it_is_interrupted(trained):
 def test_a_reader_that_has_enough_is_not_complained_of(trained, tmp_path):
     file = tmp_path / "long.txt"
     file.write_bytes(b"Anna saw Oslo .\n" * 50_000)
-    process = subprocess.Popen([*COMMAND, "tag", trained.run, file], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    command = [*COMMAND, "tag", trained.run, file]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=BUFFERED)
     with process:
         assert process.stdout.readline().startswith(b"Anna\t")
         process.stdout.close()

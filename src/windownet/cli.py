@@ -28,12 +28,21 @@ class _Verbs(click.Group):
             click.echo(f"windownet: {str(error) or 'interrupted'}", err=True)
             ctx.exit(130)
         except BrokenPipeError:
-            # Whoever read our output has what they wanted; Python must not complain of it again at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            # Whoever read our output has what they wanted.
+            _let_go_of_output()
             ctx.exit(0)
         except OSError as error:
             click.echo(f"windownet: {error.filename or 'input or output'}: {error.strerror or error}", err=True)
+            _let_go_of_output()
             ctx.exit(2)
+
+
+def _let_go_of_output() -> None:
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # Python would flush it again at exit, and complain of it again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

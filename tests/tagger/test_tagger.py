@@ -72,7 +72,8 @@ def test_tags_do_not_depend_on_what_else_is_tagged(made, loaded, monkeypatch):
 def test_two_programs_serve_sentences_of_every_length(made):
     predict = Predictor(made.network)
     for length in (0, 1, 5, 63, 64, 65, 2000, 5000):
-        predict(made.params, encode([["a"] * length], made.vocabulary, made.config.model.window // 2))
+        numbers = predict(made.params, encode([["a"] * length], made.vocabulary, made.config.model.window // 2))
+        assert (numbers.shape, numbers.dtype) == ((length,), np.int32)
     assert predict._best._cache_size() == 2
 
 

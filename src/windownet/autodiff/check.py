@@ -5,6 +5,7 @@ entry and with central differences where they tell, in float64 whatever the call
 a `Report`; in a test, `check_op(op, x).raise_if_wrong()` is the whole of it.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -109,7 +110,7 @@ def check_gradients(
     Raises:
       TypeError: a leaf is not floating, the loss is not one floating scalar that follows its parameters' dtype, or
         `reference` does not take the same arguments.
-      ValueError: the loss is not deterministic, or `rows` leaves out a row that it reads or names an unknown leaf.
+      ValueError: the loss is not finite or not deterministic, or `rows` leaves out a row that it reads or names an unknown leaf.
     """
     with float64_on_host():
         rng = np.random.default_rng(seed)
@@ -118,6 +119,8 @@ def check_gradients(
         one = [np.ones(())]
         differences = Differences(problem, one, progress)
         _require_deterministic(problem, differences)
+        if not np.isfinite(differences.value).all():
+            raise ValueError(f"check_gradients: a finite loss is required, got {differences.value[0]}")
         value = _same_value(problem, differences)
         if value is not None and not value.ok:
             _require_deterministic(problem, differences, jit_quickly(problem.forward))
@@ -135,7 +138,7 @@ def check_gradients(
             duties.LINEAR: duties.linear_for_a_scalar(problem, hand, by_hand, rng),
             duties.ZERO: duties.zero(problem, hand, one, gradients),
             duties.DETERMINISTIC: duties.deterministic(problem, (by_hand, again)),
-            **dict(duties.in_dtypes(problem, (jnp.float32,), one, witness, gradients)),
+            **dict(duties.in_dtypes(problem, (jnp.float32,), one, hand, gradients)),
         }
         return Report(problem.subject, seed, leaves, found, examine_ops(problem, seed, _examine_alone))
 
@@ -169,9 +172,18 @@ def _check_rule(problem: Problem, seed: int) -> Report:
         duties.DETERMINISTIC: duties.deterministic(problem, (eager, eager_again), (by_hand, again)),
         duties.ORDER: duties.order_of_duplicates(problem, hand, g, gradients, shaped, rng),
         trials.NON_FINITE: trials.non_finite(problem, hand, g, gradients, rng),
-        **dict(duties.in_dtypes(problem, (jnp.float32, jnp.bfloat16), g, witness, gradients)),
+        **dict(duties.in_dtypes(problem, (jnp.float32, jnp.bfloat16), g, hand, gradients)),
     }
-    return Report(problem.subject, seed, leaves, found)
+    return _of_op(problem.op, Report(problem.subject, seed, leaves, found))
+
+
+def _of_op(op: str, report: Report) -> Report:
+    def named(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
+        return tuple(dataclasses.replace(c, op=op) for c in comparisons)
+
+    leaves = [dataclasses.replace(leaf, comparisons=named(leaf.comparisons)) for leaf in report.leaves]
+    owed = {duty: None if c is None else named([c])[0] for duty, c in report.duties.items()}
+    return dataclasses.replace(report, leaves=tuple(leaves), duties=owed)
 
 
 def _examine_alone(problem: Problem) -> Comparison | None:
@@ -187,7 +199,7 @@ def _examine_alone(problem: Problem) -> Comparison | None:
 
 
 def _refused(problem: Problem, seed: int, duty: str, error: Exception) -> Report:
-    return Report(problem.subject, seed, (), {duty: duties.broken(duty, error)})
+    return _of_op(problem.op, Report(problem.subject, seed, (), {duty: duties.broken(duty, error)}))
 
 
 def _on_device(problem: Problem) -> tuple[list[Any], list[Any]]:

@@ -119,9 +119,10 @@ def ambiguous(split: str) -> dict[str, tuple[str, ...]]:
     for where, section, line in _sections(_corpus().joinpath("names", "ambiguous.txt")):
         name, _, listed = line.partition(":")
         of = tuple(listed.split())
-        if not set(of) <= names(section).keys() or len({kinds()[kind] for kind in of}) < 2:
+        known = names(section)
+        if not set(of) <= known.keys() or len({kinds()[kind] for kind in of}) < 2:
             raise InputError(
-                f"{where}: required kinds of at least two types, got {listed.strip()!r}; use {', '.join(names(section))}"
+                f"{where}: required kinds of two types or more, got {listed.strip()!r}; choose among {', '.join(known)}"
             )
         if section == split:
             found[name] = of
@@ -210,7 +211,7 @@ class _Writer:
         for token in _ALTERNATIVES.sub(lambda found: self._choose(found[1].split("|")), frame).split():
             slot = _SLOT.fullmatch(token)
             if slot and slot[1].lower() in kinds():
-                name = self._new_name(slot[1].lower(), used)
+                name = self._new_name(slot[1].lower(), used).replace("'s", " 's")
                 parts = (name.upper() if slot[1].isupper() else name).split()
                 entity_type = kinds()[slot[1].lower()]
                 tags += [f"B-{entity_type}"] + [f"I-{entity_type}"] * (len(parts) - 1)
@@ -244,11 +245,14 @@ def sentences(split: str, seed: int = 0) -> list[Sentence]:
         raise InputError(f"seed: required 0 or more, got {seed}; choose another seed")
     writer = _Writer(split, seed)
     written: dict[tuple[str, ...], tuple[str, ...]] = {}
-    while len(written) < SIZES[split]:
-        before = len(written)
-        for frame in writer.shuffled(frames(split))[: SIZES[split] - before]:
+    for _ in range(_TRIES):
+        for frame in writer.shuffled(frames(split))[: SIZES[split] - len(written)]:
             words, tags = writer.fill(frame)
             written.setdefault(words, tags)
-        if len(written) == before:
-            raise InputError(f"{split}: required frames for {SIZES[split]} sentences, got {before}; write more frames")
+        if len(written) == SIZES[split]:
+            break
+    else:
+        raise InputError(
+            f"{split}: required frames for {SIZES[split]} sentences, got {len(written)} different ones; write more"
+        )
     return [Sentence(words, tags, line) for line, (words, tags) in enumerate(written.items(), start=1)]

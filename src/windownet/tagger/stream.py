@@ -1,8 +1,8 @@
 """Tagging a stream: running text or column files of any length, written as they come.
 
-Sentences that arrive together are tagged together; nothing waits for more input than has come, so a pipe works line by
-line, and nothing is held longer than a batch, so a file may be larger than memory. Tags are written in the scheme that
-the reader of the output asks for, whatever scheme the model predicts in.
+What arrives together, at most a chunk, is tagged together and written before more is waited for: so a pipe works line
+by line, and a file may be larger than memory. Tags are written in the scheme that the reader of the output asks for,
+whatever scheme the model predicts in.
 """
 
 import io
@@ -22,7 +22,6 @@ Write = Callable[[bytes], object]
 T = TypeVar("T")
 
 _CHUNK_BYTES = 1 << 16
-_WORDS_AT_ONCE = 8192
 
 
 def tag_text(tagger: Tagger, stream: BinaryIO, write: Write, *, name: str, scheme: str, form: str) -> None:
@@ -43,7 +42,7 @@ def tag_text(tagger: Tagger, stream: BinaryIO, write: Write, *, name: str, schem
     held = _Held[str](lambda texts: _text_output(tagger, texts, scheme, form), write)
     try:
         for number, raw in enumerate(_lines(stream, held.release), start=1):
-            held.add(columns.decode_line(raw, name, number), words=1 + len(raw) // 5)
+            held.sentences.append(columns.decode_line(raw, name, number))
     finally:
         held.release()
 
@@ -57,7 +56,7 @@ def tag_columns(tagger: Tagger, stream: BinaryIO, write: Write, *, name: str, la
     held = _Held[columns.Block](lambda blocks: _column_output(tagger, blocks, layout, form), write)
     try:
         for block in columns.blocks(_lines(stream, held.release), name, layout):
-            held.add(block, words=len(block.words))
+            held.sentences.append(block)
     finally:
         held.release()
 
@@ -66,19 +65,12 @@ class _Held(Generic[T]):
     """Sentences that wait to be tagged together."""
 
     def __init__(self, output: Callable[[list[T]], bytes], write: Write) -> None:
+        self.sentences: list[T] = []
         self._output = output
         self._write = write
-        self._sentences: list[T] = []
-        self._words = 0
-
-    def add(self, sentence: T, *, words: int) -> None:
-        self._sentences.append(sentence)
-        self._words += words
-        if self._words >= _WORDS_AT_ONCE:
-            self.release()
 
     def release(self) -> None:
-        sentences, self._sentences, self._words = self._sentences, [], 0
+        sentences, self.sentences = self.sentences, []
         if sentences:
             self._write(self._output(sentences))
 

@@ -8,7 +8,8 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from windownet.autodiff.check import Report, check_gradients
+from windownet.autodiff.check import check_gradients
+from windownet.autodiff.report import Report
 from windownet.config import Config
 from windownet.data.batches import Batch, Windows
 from windownet.model import reference

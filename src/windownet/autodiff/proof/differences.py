@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from windownet.autodiff.proof.problem import EPSILON, Floats, Problem, flat, jit_quickly
+from windownet.autodiff.proof.problem import EPSILON, Floats, Problem, flat, jit_quickly, largest
 
 RATIO = 4.0
 """One step of the sweep to the next; the weights of the extrapolation follow from it."""
@@ -67,7 +67,8 @@ class Differences:
         self._done = self._planned = 0
         self._theta = flat(problem.leaves)
         self._offsets = np.cumsum([0, *(x.size for x in problem.leaves)])
-        self._rms = [float(np.sqrt(np.mean(x**2))) if x.size else 0.0 for x in problem.leaves]
+        finite = [x[np.isfinite(x)] for x in problem.leaves]
+        self._rms = [float(np.sqrt(np.mean(x**2))) if x.size else 0.0 for x in finite]
         self.length = self._theta.size + self._g.size
         self._rows = max(1, min(_ROWS_A_CALL, _VALUES_A_CALL // max(self.length, 1)))
         # A small problem is vectorised; a network runs one displacement after the other, which is faster there.
@@ -81,7 +82,8 @@ class Differences:
         # How far one rounding of every leaf moves each output bounds what rounding inside the function can do.
         with np.errstate(invalid="ignore"):
             moved = np.abs(np.concatenate([plus[1:], minus[1:]]) - self.value).max(0)
-        self._noise = np.maximum(EPSILON * np.abs(self.value), moved) * np.abs(self._g)
+        noise = np.maximum(EPSILON * np.abs(self.value), moved) * np.abs(self._g)
+        self._noise = np.where(np.isfinite(noise), noise, 0)
 
     def plan(self, quotients: int) -> None:
         """Announce so many more difference quotients to the progress."""
@@ -101,7 +103,7 @@ class Differences:
         """What a probe's steps are relative to: the size of the numbers that it moves, at least a tenth of usual."""
         own = float(np.linalg.norm(self._problem.leaves[probe.leaf].ravel()[probe.at]))
         rms = self._rms[probe.leaf] or 1.0
-        return max(own, 0.1 * rms) if own else rms * float(np.sqrt(probe.at.size))
+        return max(own, 0.1 * rms) if own and np.isfinite(own) else rms * float(np.sqrt(probe.at.size))
 
     def slopes(self, probes: Sequence[Probe], relative: Floats) -> Slopes:
         """Difference quotients of every probe at relative steps, an array [steps] or [probes, steps]."""
@@ -119,18 +121,22 @@ class Differences:
                 self._done += len(s)
                 if self._progress is not None:
                     self._progress(self._done, max(self._done, self._planned), "central differences")
-        own = np.array([np.abs(self._problem.leaves[p.leaf].ravel()[p.at]).max(initial=0) for p in probes])
-        largest = np.array([np.abs(p.values).max(initial=0) for p in probes])
+        own = np.array([largest(self._problem.leaves[p.leaf].ravel()[p.at]) for p in probes])
+        weight = np.array([largest(p.values) for p in probes])
         # x + s d is itself rounded, which changes the step by this share of it.
-        share = EPSILON * own.reshape(-1, 1) / (steps * largest.reshape(-1, 1))
+        share = EPSILON * own.reshape(-1, 1) / (steps * weight.reshape(-1, 1))
         right, left, central, noise = quotients
         return Slopes(steps, right, left, central, noise + share * np.abs(central))
 
     def _quotients(self, plus: Floats, minus: Floats, s: Floats) -> Floats:
         g = self._g
         with np.errstate(all="ignore"):
-            difference = plus - minus
-            whole, right = difference @ g, (plus - self.value) @ g
+            difference, forth = plus - minus, plus - self.value
+            # An output that is not finite where it stands has no difference quotient.
+            lost = ~np.isfinite(self.value)
+            if lost.any():
+                difference[:, lost] = forth[:, lost] = 0
+            whole, right = difference @ g, forth @ g
             moved = difference != 0
             # Where nothing moves, not even the largest output's rounding was exceeded.
             noise = np.where(moved.any(1), moved @ self._noise, self._noise.max(initial=0))

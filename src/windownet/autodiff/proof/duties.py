@@ -18,6 +18,7 @@ from windownet.autodiff.proof.problem import (
     jit_quickly,
     largest,
     place_of,
+    to_float64,
     type_of,
 )
 from windownet.autodiff.proof.verdicts import errors, exact_tolerance
@@ -90,9 +91,9 @@ def deterministic(problem: Problem, *pairs: tuple[Sequence[Floats], Sequence[Flo
 
 
 def in_dtypes(
-    problem: Problem, dtypes: Sequence[Any], g: Sequence[Floats], witness: Compiled, gradients: Gradients
+    problem: Problem, dtypes: Sequence[Any], g: Sequence[Floats], hand: Compiled, gradients: Gradients
 ) -> Iterator[tuple[str, Comparison | None]]:
-    """The rule in training dtypes, beside jax's gradient in float64 at the same rounded numbers.
+    """The rule in training dtypes, beside itself in float64 at the same rounded numbers.
 
     An entry may be off by 8 roundings of the dtype, each of the size of its leaf's largest entry, of what one rounding
     of the inputs moves, or of |g| |y| / max(|x|, 1); or by 4 times what jax's own gradient in the dtype is off.
@@ -108,24 +109,19 @@ def in_dtypes(
         else:
             owed[name] = args
     # One compilation for all of them; jax's own is only wanted where the plain bound does not do.
-    by_hand = jit_quickly(lambda args_of: {name: problem.hand(*args) for name, args in args_of.items()})(owed)
+    low = jit_quickly(lambda args_of: {name: problem.hand(*args) for name, args in args_of.items()})(owed)
     for name, args in owed.items():
-        hand, expected = (
-            evaluate(lambda x=by_hand[name]: x),
-            evaluate(witness, *(cast_floating(x, float) for x in args)),
-        )
+        exact = [cast_floating(x, float) for x in args]
+        came, expected = [to_float64(x) for x in low[name]], evaluate(hand, *exact)
         epsilon = float(jnp.finfo(name).eps)  # type: ignore[no-untyped-call]
         sizes = zip(expected, gradients.moved, gradients.natural, strict=True)
         bounds = [_ROUNDINGS_OF_DTYPE * epsilon * (largest(e) + largest(m) / EPSILON + n) for e, m, n in sizes]
-        worst = worst_entry(name, problem, hand, expected, bounds)
+        worst = worst_entry(name, problem, came, expected, bounds)
         if worst is not None and not worst.ok:
-            own = [
-                largest(errors(o, e))
-                for o, e in zip(evaluate(jit_quickly(problem.witness), *args), expected, strict=True)
-            ]
-            worst = worst_entry(
-                name, problem, hand, expected, [b + _TIMES_JAX * o for b, o in zip(bounds, own, strict=True)]
-            )
+            witness = jit_quickly(problem.witness)
+            own = zip(evaluate(witness, *args), evaluate(witness, *exact), strict=True)
+            bounds = [b + _TIMES_JAX * largest(errors(*pair)) for b, pair in zip(bounds, own, strict=True)]
+            worst = worst_entry(name, problem, came, expected, bounds)
         yield name, worst
 
 

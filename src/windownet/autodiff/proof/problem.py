@@ -121,7 +121,7 @@ def float64_on_host() -> Iterator[None]:
 
 def is_floating(x: Any) -> bool:
     """Whether x is an array or number of a floating dtype, and so has a gradient."""
-    return bool(jnp.issubdtype(jnp.result_type(x), jnp.floating))
+    return isinstance(x, float) or (is_array(x) and bool(jnp.issubdtype(x.dtype, jnp.floating)))
 
 
 def is_array(x: Any) -> bool:

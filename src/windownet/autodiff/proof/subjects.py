@@ -6,15 +6,17 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from windownet.autodiff import graph
-from windownet.autodiff.proof.problem import Arguments, Arrays, Problem, is_floating, type_of
+from windownet.autodiff.proof.problem import Arguments, Arrays, Problem, is_array, is_floating, type_of
 
 
 def op_problem(op: graph.Op, inputs: Sequence[Any], static: Mapping[str, Any]) -> Problem:
     """An op at its inputs; the leaves are the floating ones, named as its forward names them."""
     names = parameter_names(op.forward, len(inputs))
-    arguments = Arguments([(name, x, True) for name, x in zip(names, inputs, strict=True)])
+    arrays = [x if is_array(x) else np.asarray(x) for x in inputs]
+    arguments = Arguments([(name, x, True) for name, x in zip(names, arrays, strict=True)])
 
     def forward(leaves: Arrays, others: Arrays) -> list[Any]:
         return [op.forward(*arguments.filled(leaves, others), **static)]
