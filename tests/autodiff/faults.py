@@ -40,10 +40,13 @@ class Case(NamedTuple):
 
 
 class Fault(NamedTuple):
+    """A wrong case and the right one at the same inputs, each built afresh by every call."""
+
     name: str
     wrong: str
     caught_by: str
     build: Callable[[], Case]
+    right: Callable[[], Case]
 
 
 FAULTS: dict[str, Fault] = {}
@@ -63,16 +66,17 @@ def op_fault(op: Op, *inputs: Any, by: str, **static: Any) -> Callable[[Rule], R
     """The decorated function is a wrong rule for `op`."""
 
     def register(rule: Rule) -> Rule:
-        return _register(rule, by, lambda: Case(with_rule(op, rule), inputs, static))
+        right = functools.partial(Case, op, inputs, static)
+        return _register(rule, by, lambda: Case(with_rule(op, rule), inputs, static), right)
 
     return register
 
 
-def made_fault(*inputs: Any, by: str) -> Callable[[Callable[[], Op]], Callable[[], Op]]:
+def made_fault(right: Op, *inputs: Any, by: str) -> Callable[[Callable[[], Op]], Callable[[], Op]]:
     """The decorated function makes a wrong op, with a state or a forward of its own."""
 
     def register(make: Callable[[], Op]) -> Callable[[], Op]:
-        return _register(make, by, lambda: Case(make(), inputs, {}))
+        return _register(make, by, lambda: Case(make(), inputs, {}), lambda: Case(right, inputs, {}))
 
     return register
 
@@ -81,14 +85,14 @@ def network_fault(op: Op, by: str) -> Callable[[Rule], Rule]:
     """The decorated function is a wrong rule for `op` inside the network."""
 
     def register(rule: Rule) -> Rule:
-        return _register(rule, by, lambda: network({op.name: with_rule(op, rule)}))
+        return _register(rule, by, lambda: network({op.name: with_rule(op, rule)}), lambda: network({}))
 
     return register
 
 
-def _register(function: Any, by: str, build: Callable[[], Case]) -> Any:
+def _register(function: Any, by: str, build: Callable[[], Case], right: Callable[[], Case]) -> Any:
     assert function.__name__ not in FAULTS
-    FAULTS[function.__name__] = Fault(function.__name__, " ".join(function.__doc__.split()), by, build)
+    FAULTS[function.__name__] = Fault(function.__name__, " ".join(function.__doc__.split()), by, build, right)
     return function
 
 
@@ -240,7 +244,7 @@ def square_decides_by_value(g, out, x):
     return (2 * x * g if float(jnp.abs(x).max()) > 0 else 0 * g,)
 
 
-@made_fault(X, by=ELSEWHERE)
+@made_fault(ops.square, X, by=ELSEWHERE)
 def square_stale_residual():
     """What the first call saw is kept and used ever after."""
     kept = []
@@ -379,7 +383,7 @@ def maximum_tie_to_both(g, out, x, y):
     return jnp.where(x >= y, g, 0 * g) + 0 * (x + y), jnp.where(y >= x, g, 0 * g) + 0 * (x + y)
 
 
-@made_fault(Y, by=NUMERIC)
+@made_fault(ops.softplus, Y, by=NUMERIC)
 def softplus_stopped():
     """The forward stops one branch's gradient, so jax derives the same wrong rule."""
 

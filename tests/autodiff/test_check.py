@@ -54,7 +54,7 @@ def test_a_kink_allows_what_lies_between_its_sides(at_zero: float, ok: bool) -> 
 
     report = check_op(faults.with_rule(ops.relu, rule), x)
     assert report.ok is ok
-    assert report.kinks >= 2 if ok else {"jax.vjp", "central differences"} <= _witnesses(report)
+    assert report.kinks == 2 if ok else {"jax.vjp", "central differences"} <= _witnesses(report)
 
 
 def test_too_many_kinks_prove_nothing() -> None:
@@ -118,7 +118,7 @@ def _without_differences(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("without", "left"), [(_without_jax, "central differences"), (_without_differences, "jax.vjp")]
 )
-@pytest.mark.parametrize("name", ["affine_one_percent", "network_window_off_by_one", "embed_one_row_one_percent"])
+@pytest.mark.parametrize("name", ["affine_one_percent", "embed_sets", "network_bias_one_percent"])
 def test_each_witness_stands_alone(
     without: Callable[[pytest.MonkeyPatch], None], left: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,13 +132,13 @@ def test_a_network_s_report_names_the_op_the_leaves_and_the_curve() -> None:
     assert [name for name, c in report.ops.items() if not c.ok] == ["tanh"]
     assert {leaf.name for leaf in report.leaves if not leaf.ok} == {"words", "capitals", "hidden.weight", "hidden.bias"}
     assert all(leaf.worst is not None and leaf.probes > 0 and leaf.sweep for leaf in report.leaves)
-    hidden = report.leaves[[leaf.name for leaf in report.leaves].index("hidden.weight")]
+    hidden = next(leaf for leaf in report.leaves if leaf.name == "hidden.weight")
     errors = [error for _, error in hidden.sweep]
     # A V: truncation on the left, rounding on the right, and the chosen step at its bottom.
     assert min(errors) < 1e-4 * errors[0] and min(errors) < 0.1 * errors[-1]
     assert dict(hidden.sweep)[hidden.step] < 1e-6
     text = str(report)
-    assert all(word in text for word in ("WRONG", "output.weight", "step sweep", "probes on a kink", "seed 0"))
+    assert all(word in text for word in ("WRONG", "output.weight", "step sweep", "0 kinks", "seed 0"))
 
 
 def test_raise_if_wrong_states_the_worst_in_one_line_then_the_table() -> None:
@@ -161,7 +161,7 @@ def test_a_report_is_plain_json_and_repeats_for_its_seed() -> None:
 
 def test_rows_that_are_not_read_are_found_and_counted() -> None:
     case = faults.network({})
-    words = case.check().leaves[[leaf.name for leaf in case.check().leaves].index("words")]
+    words = next(leaf for leaf in case.check().leaves if leaf.name == "words")
     # Windows whose label does not count read nothing that the loss notices.
     assert words.untouched == 40 - len(np.unique(case.inputs[1][:6]))
 

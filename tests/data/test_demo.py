@@ -41,10 +41,10 @@ def checksum(sentences: Sequence[Sentence]) -> str:
 @pytest.mark.parametrize(
     ("split", "seed", "expected"),
     [
-        ("train", 0, "@train0"),
-        ("dev", 0, "@dev0"),
-        ("test", 0, "@test0"),
-        ("test", 7, "@test7"),
+        ("train", 0, "545d03e2df58bf4095daffd189646b6f7928deb4466aa5b2eb417f458fac2107"),
+        ("dev", 0, "b616f3114f29a644000894335b58862c0028f69a346f0960c404c831ff442fb9"),
+        ("test", 0, "cf191447007b53d712aec208bd734427833cbb52ab46ae96826047a001701ee9"),
+        ("test", 7, "86945103dde1b5e57c517172fb1a4c730df107ad5601275a25df5d0ada9519d8"),
     ],
 )
 def test_a_seed_gives_the_same_sentences_everywhere(split: str, seed: int, expected: str) -> None:
@@ -130,9 +130,8 @@ def test_only_context_tells_what_an_ambiguous_name_is(split: str) -> None:
     for mention, entity_type in found:
         types[mention.lower()].add(entity_type)
     ambiguous = {name.lower() for name in demo.ambiguous(split)}
-    two_types = [name for name in ambiguous if len(types[name]) >= 2]
-    assert len(two_types) >= 0.98 * len(ambiguous)
-    assert sum(mention.lower() in two_types for mention, _ in found) >= 0.25 * len(found)
+    assert {name for name in ambiguous if len(types[name]) < 2} == set()
+    assert sum(mention.lower() in ambiguous for mention, _ in found) >= 0.25 * len(found)
     unlisted = {mention for mention, of in types.items() if len(of) > 1} - ambiguous
     assert not unlisted
 
@@ -193,8 +192,8 @@ def test_a_negative_seed_is_refused() -> None:
 
 
 FILES = {
-    "fillers.txt": "month: May, June\n",
-    "frames/news.txt": "== train\n{city} in {month} .\nA {city} , an old {city} [and|or] a {CITY} .\n",
+    "fillers.txt": "month: May, June\nnear: near, in\n",
+    "frames/news.txt": "== train\n{city} in {month} .\nA {city} , an old {city} [and|or] a {city} .\n{near} {CITY} {NEAR} .\n",
     "names/LOC/city.txt": "== train\nOslo, Aden,\nUtrecht, Novi Sad\n== dev\nGraz\n== test\nBari\n",
     "names/PER/given.txt": "== train\nAda\n== dev\nBo\n== test\nCleo\n",
     "names/PER/surname.txt": "== train\nHopper\n== dev\nBai\n== test\nDas\n",
@@ -226,12 +225,13 @@ def test_a_corpus_of_ones_own_is_filled_as_documented(
     monkeypatch.setitem(demo.SIZES, "train", 16)
     sentences = demo.sentences("train")
     assert len(sentences) == 16
-    counts = Counter(mention for mention, _ in mentions(sentences))
-    assert counts.keys() <= {
-        cased for name in ("Oslo", "Aden", "Paris", "Utrecht", "Novi Sad") for cased in (name, name.upper())
-    }
-    assert min(counts["Oslo"], counts["Aden"], counts["Paris"]) > 1
-    assert counts["Utrecht"] + counts["UTRECHT"] == counts["Novi Sad"] + counts["NOVI SAD"] == 1
+    shouted = [s for s in sentences if s.words[0] in ("Near", "In")]
+    assert shouted
+    assert all(s.words[1].isupper() and s.words[-2] in ("NEAR", "IN") for s in shouted)
+    counts = Counter(mention.upper() for mention, _ in mentions(sentences))
+    assert counts.keys() == {"OSLO", "ADEN", "PARIS", "UTRECHT", "NOVI SAD"}
+    assert min(counts["OSLO"], counts["ADEN"], counts["PARIS"]) > 1
+    assert counts["UTRECHT"] == counts["NOVI SAD"] == 1
     assert {s.words[0] for s in sentences if s.words[1] in ("Oslo", "Aden")} == {"An"}
     assert {s.words[0] for s in sentences if s.words[1] == "Paris"} == {"A"}
     assert {s.tags for s in sentences if s.words[1] == "in"} == {("B-LOC", "O", "O", "O")}

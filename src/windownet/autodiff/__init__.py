@@ -2,5 +2,6 @@
 
 from windownet.autodiff import ops
 from windownet.autodiff.graph import Node, Op, backward, grad, primal, record, value_and_grad, vjp
+from windownet.autodiff.rows import RowSparse
 
-__all__ = ["Node", "Op", "backward", "grad", "ops", "primal", "record", "value_and_grad", "vjp"]
+__all__ = ["Node", "Op", "RowSparse", "backward", "grad", "ops", "primal", "record", "value_and_grad", "vjp"]

@@ -32,7 +32,7 @@ def as_custom_vjp(op: Op) -> Callable[..., jax.Array]:
 
         def pull_back(kept: tuple[Any, tuple[Any, ...]], g: Any) -> tuple[Any, ...]:
             y, inputs = kept
-            return op.vjp(g, y, *inputs, **static)
+            return tuple(op.cotangents(g, y, *inputs, **static))
 
         f.defvjp(keep, pull_back)
         return f(*inputs)  # type: ignore[no-any-return]

@@ -110,7 +110,8 @@ def check_gradients(
     Raises:
       TypeError: a leaf is not floating, the loss is not one floating scalar that follows its parameters' dtype, or
         `reference` does not take the same arguments.
-      ValueError: the loss is not finite or not deterministic, or `rows` leaves out a row that it reads or names an unknown leaf.
+      ValueError: the loss is not finite or not deterministic; or `rows` leaves out a row that it reads, or names an
+        unknown leaf.
     """
     with float64_on_host():
         rng = np.random.default_rng(seed)
@@ -140,7 +141,8 @@ def check_gradients(
             duties.DETERMINISTIC: duties.deterministic(problem, (by_hand, again)),
             **dict(duties.in_dtypes(problem, (jnp.float32,), one, hand, gradients)),
         }
-        return Report(problem.subject, seed, leaves, found, examine_ops(problem, seed, _examine_alone))
+        ops = examine_ops(problem, seed, _examine_alone)
+        return Report(problem.subject, seed, leaves, found, ops)
 
 
 def _check_rule(problem: Problem, seed: int) -> Report:
@@ -231,7 +233,7 @@ def _require_deterministic(
 ) -> None:
     # `forward` is a trace of its own: a number drawn while tracing is another one there.
     again = differences.value if forward is None else flat(evaluate(forward, *_on_device(problem)))
-    close = errors(again, differences.value) <= EXACT * (1 + np.abs(differences.value))
+    close = errors(again, differences.value) <= EXACT * (1 + np.abs(np.nan_to_num(differences.value)))
     if not differences.repeats or not close.all():
         raise ValueError(f"{problem.subject}: a deterministic function is required; two calls gave different values")
 
@@ -252,6 +254,7 @@ def _same_value(problem: Problem, differences: Differences) -> Comparison | None
 
 
 def _share_of_kinks(leaves: Sequence[LeafReport]) -> Comparison:
-    probes = sum(leaf.probes for leaf in leaves)
-    share = sum(leaf.kinks for leaf in leaves) / probes if probes else 0.0
-    return Comparison(KINKS, "", "", share, 0.0, share, MAX_KINK_SHARE, note="of the probes lie on a kink")
+    coordinates = sum(leaf.coordinates for leaf in leaves)
+    share = sum(leaf.kinks for leaf in leaves) / max(coordinates, 1)
+    note = f"of {coordinates} coordinates"
+    return Comparison(KINKS, "", "", share, 0.0, share, MAX_KINK_SHARE, note=note)

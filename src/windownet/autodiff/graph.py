@@ -13,7 +13,9 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 
-Cotangent: TypeAlias = jax.Array
+from windownet.autodiff.rows import RowSparse
+
+Cotangent: TypeAlias = Any
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -44,6 +46,10 @@ class Op:
         if any(isinstance(x, Node) for x in inputs):
             return Node(value, self, inputs, static)
         return value
+
+    def cotangents(self, g: Any, y: Any, *inputs: Any, **static: Any) -> Any:
+        """What `vjp` returns, with every `RowSparse` as the array that it stands for."""
+        return jax.tree.map(_dense, self.vjp(g, y, *inputs, **static), is_leaf=lambda x: isinstance(x, RowSparse))
 
     def describe(self, index: int, inputs: Sequence[Any]) -> str:
         """Name input `index` the way the op's forward does, with its type: `x float32[4,3]`."""
@@ -129,7 +135,7 @@ def backward(seeds: Mapping[Node, Cotangent]) -> dict[Node, Cotangent]:
       seeds: the upstream cotangent of each output node, of its shape and dtype.
 
     Returns:
-      The cotangent of each leaf that the outputs depend on.
+      The cotangent of each leaf that the outputs depend on; a `RowSparse` for a table that was only looked up.
 
     Raises:
       TypeError: a rule returned the wrong number of cotangents, or one of another shape or dtype than its input;
@@ -139,7 +145,8 @@ def backward(seeds: Mapping[Node, Cotangent]) -> dict[Node, Cotangent]:
     for node in reversed(_topological_order(seeds)):
         if node.op is None or node not in cotangents:
             continue
-        for parent, cotangent in _apply_rule(node.op, cotangents.pop(node), node):
+        # Only a leaf keeps rows apart: a table that was itself computed has a rule that takes arrays.
+        for parent, cotangent in _apply_rule(node.op, _dense(cotangents.pop(node)), node):
             known = cotangents.get(parent)
             cotangents[parent] = cotangent if known is None else known + cotangent
     return cotangents
@@ -173,14 +180,18 @@ def vjp(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
                 raise TypeError(f"vjp: a cotangent must be {_type_of(primal(node))} like its value, got {_type_of(g)}")
             if isinstance(node, Node):
                 seeds[node] = seeds[node] + g if node in seeds else g
-        return jax.tree.unflatten(treedef, _cotangents_of(leaves, backward(seeds)))
+        return jax.tree.unflatten(treedef, [_dense(x) for x in _cotangents_of(leaves, backward(seeds))])
 
     value = jax.tree.unflatten(out_treedef, [primal(x) for x in outputs])
     return (value, pull_back, aux) if has_aux else (value, pull_back)
 
 
 def value_and_grad(
-    fun: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False
+    fun: Callable[..., Any],
+    argnums: int | Sequence[int] = 0,
+    has_aux: bool = False,
+    *,
+    row_sparse: bool = False,
 ) -> Callable[..., tuple[Any, Any]]:
     """`jax.value_and_grad` through our rules; composes with `jit`, `vmap`, `lax.scan` and sharding.
 
@@ -188,6 +199,8 @@ def value_and_grad(
       fun: returns one floating scalar, or a pair of it and auxiliary data under `has_aux`.
       argnums: which positional arguments to differentiate by; each a pytree of floating arrays.
       has_aux: whether `fun` returns auxiliary data beside its value.
+      row_sparse: whether the gradient of a table that is only looked up stays a `RowSparse`, for
+        `windownet.optim.rowwise`; by default every gradient is an array like its parameter.
 
     Returns:
       A function of `fun`'s arguments that returns `(value, gradient)`, or `((value, aux), gradient)`; the gradient is
@@ -219,7 +232,8 @@ def value_and_grad(
             )
         value = jnp.asarray(value)
         seeds = {output: jnp.ones_like(value)} if isinstance(output, Node) else {}
-        gradients = jax.tree.unflatten(treedef, _cotangents_of(leaves, backward(seeds)))
+        cotangents = _cotangents_of(leaves, backward(seeds))
+        gradients = jax.tree.unflatten(treedef, cotangents if row_sparse else [_dense(x) for x in cotangents])
         gradient = gradients[0] if isinstance(argnums, int) else gradients
         return ((value, aux), gradient) if has_aux else (value, gradient)
 
@@ -285,6 +299,10 @@ def _record_leaves(trees: tuple[Any, ...], positions: Sequence[int], caller: str
             where = f"argument {positions[path[0].idx]}{jax.tree_util.keystr(path[1:])}"
             raise TypeError(f"{caller}: what is differentiated must be floating arrays; {where} is {_type_of(leaf)}")
     return [record(leaf) for _, leaf in paths], treedef
+
+
+def _dense(cotangent: Cotangent) -> Cotangent:
+    return cotangent.to_dense() if isinstance(cotangent, RowSparse) else cotangent
 
 
 def _cotangents_of(leaves: list[Node], cotangents: Mapping[Node, Cotangent]) -> list[Cotangent]:

@@ -72,7 +72,8 @@ class LeafReport:
       largest: its largest absolute gradient.
       comparisons: the worst comparison with each witness that judged it.
       probes: in how many coordinates and directions central differences were taken.
-      kinks: how many of them lie on a kink.
+      coordinates: how many of them are coordinates.
+      kinks: how many coordinates lie on a kink.
       unresolved: in how many rounding hides the derivative, so that the differences prove nothing.
       untouched: rows that the function does not read and whose gradient is therefore exactly zero, where it has rows.
       step: the step that the sweep chose, absolute; None where there was nothing to sweep.
@@ -85,6 +86,7 @@ class LeafReport:
     largest: float
     comparisons: tuple[Comparison, ...]
     probes: int = 0
+    coordinates: int = 0
     kinks: int = 0
     unresolved: int = 0
     untouched: int = 0
@@ -143,7 +145,7 @@ class Report:
 
     @property
     def kinks(self) -> int:
-        """How many probes lie on a kink."""
+        """How many coordinates lie on a kink."""
         return sum(leaf.kinks for leaf in self.leaves)
 
     @property
@@ -178,7 +180,7 @@ class Report:
             parts.append(_named_table("what else the rule owes", "duty", self.duties))
         if self.ops:
             parts.append(_named_table("ops, each alone", "op", self.ops))
-        share = f"{self.kinks} of {self.probes} probes on a kink" if self.probes else "nothing to probe"
+        share = f"{self.probes} probes, {self.kinks} kinks"
         verdict = "[green]right[/green]" if self.ok else f"[red]WRONG[/red]: {escape(str(self.worst))}"
         parts.append(Text.from_markup(f"{escape(self.subject)}: {verdict}; {share}; seed {self.seed}"))
         return Group(*parts)
@@ -252,6 +254,7 @@ def _leaf_json(leaf: LeafReport) -> dict[str, Any]:
         "worst": _comparison_json(leaf.worst),
         "comparisons": [_comparison_json(c) for c in leaf.comparisons],
         "probes": leaf.probes,
+        "coordinates": leaf.coordinates,
         "kinks": leaf.kinks,
         "unresolved": leaf.unresolved,
         "untouched": leaf.untouched,

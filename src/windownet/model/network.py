@@ -61,7 +61,7 @@ class WindowNetwork:
     def scores(self, params: Params, batch: Batch, key: jax.Array | None = None) -> Any:
         """Logits [B, L] of the middle words' tags; `key` turns dropout on."""
         keys = (None,) * (1 + len(self.hidden)) if key is None else jax.random.split(key, 1 + len(self.hidden))
-        words = ops.embed(ops.take_rows(params["words"], batch.rows), batch.words)
+        words = ops.embed(ops.take_rows(params["words"], batch.rows, unique=True), batch.words)
         capitals = ops.embed(params["capitals"], batch.capitals)
         x = ops.concatenate(words, capitals, axis=2)
         x = ops.reshape(x, shape=(x.shape[0], x.shape[1] * x.shape[2]))

@@ -65,4 +65,4 @@ def _params(prepared: Prepared) -> Params:
         leaves, tree = jax.tree.flatten(params)
         keys = jax.random.split(moves, len(leaves))
         moved = [x + 0.1 * jax.random.normal(k, x.shape, x.dtype) for x, k in zip(leaves, keys, strict=True)]
-        return jax.tree.unflatten(tree, moved)
+        return dict(jax.tree.unflatten(tree, moved))

@@ -4,23 +4,27 @@ import jax
 import jax.numpy as jnp
 
 from windownet.autodiff.graph import Cotangent, Op
+from windownet.autodiff.rows import RowSparse
 
 # Below this many rows one matrix product is faster than a scatter, which XLA runs row after row on a CPU and which
 # collides on hot rows on a GPU (benchmarks/train_step.py shows the step with either).
 _ROWS_FOR_ONE_HOT = 32
 
 
-def _take_rows(table: jax.Array, rows: jax.Array) -> jax.Array:
+def _take_rows(table: jax.Array, rows: jax.Array, *, unique: bool = False) -> jax.Array:
     """The named rows of a table: table [V, D], rows int [U] -> [U, D].
 
-    A row number of V or more is padding: it reads zeros and its cotangent goes nowhere.
+    A row number of V or more is padding: it reads zeros and its cotangent goes nowhere. `unique` promises that no row
+    below V is named twice, which saves merging them.
     """
     _require_table("take_rows", table, rows)
-    return jnp.asarray(table).at[rows].get(mode="fill", fill_value=0, wrap_negative_indices=False)
+    return table.at[rows].get(mode="fill", fill_value=0, wrap_negative_indices=False)
 
 
-def _take_rows_vjp(g: Cotangent, y: jax.Array, table: jax.Array, rows: jax.Array) -> tuple[Cotangent, None]:
-    return jnp.zeros_like(table).at[rows].add(g, mode="drop", wrap_negative_indices=False), None
+def _take_rows_vjp(
+    g: Cotangent, y: jax.Array, table: jax.Array, rows: jax.Array, *, unique: bool = False
+) -> tuple[RowSparse, None]:
+    return RowSparse(rows, g, table.shape[0], unique), None
 
 
 take_rows = Op("take_rows", _take_rows, _take_rows_vjp)

@@ -168,7 +168,7 @@ class _Leaf:
         return pending
 
     def report(self) -> LeafReport:
-        comparisons = []
+        comparisons: list[Comparison] = []
         verdicts = self._verdicts.values()
         # The derivatives to either side of several kinks need not enclose a sum of slopes chosen for each, so along
         # more than a coordinate a kink is counted and left to the coordinates.
@@ -196,7 +196,8 @@ class _Leaf:
             largest=float(np.abs(self._hand).max(initial=0)),
             comparisons=tuple(comparisons),
             probes=len(verdicts),
-            kinks=sum(v.kink for v in verdicts),
+            coordinates=sum(place.startswith("[") for place in self._verdicts),
+            kinks=len(self.kinks),
             unresolved=sum(v.unresolved for v in verdicts),
             untouched=int(rows.size),
             step=self._step,

@@ -85,7 +85,7 @@ def _names(node: Node) -> list[str]:
 def _both(node: Node, g: Any) -> dict[str, Any]:
     assert node.op is not None
     op, static, inputs, at = node.op, node.static, [primal(x) for x in node.inputs], _floating(node)
-    hand = op.vjp(g, node.value, *inputs, **static)
+    hand = op.cotangents(g, node.value, *inputs, **static)
 
     def forward(*floats: Any) -> Any:
         filled = list(inputs)

@@ -23,7 +23,7 @@ def op_problem(op: graph.Op, inputs: Sequence[Any], static: Mapping[str, Any]) -
 
     def hand(leaves: Arrays, others: Arrays, g: Arrays) -> list[Any]:
         filled = arguments.filled(leaves, others)
-        cotangents = op.vjp(g[0], op.forward(*filled, **static), *filled, **static)
+        cotangents = op.cotangents(g[0], op.forward(*filled, **static), *filled, **static)
         if not isinstance(cotangents, tuple) or len(cotangents) != len(filled):
             came = f"a tuple of {len(cotangents)}" if isinstance(cotangents, tuple) else type(cotangents).__name__
             raise TypeError(f"required a tuple with one cotangent for each of {len(filled)} inputs, got {came}")

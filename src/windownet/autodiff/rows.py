@@ -1,0 +1,80 @@
+"""A cotangent that names the rows it touches: what a look-up hands back to its table.
+
+A dense cotangent of a table [V, D] is zeros but for U rows, and whoever uses it walks all V. `RowSparse` keeps the U
+rows alone. It has the table's shape and dtype, adds to others of its kind and to dense arrays, and is a pytree.
+"""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["rows", "values"], meta_fields=["height", "unique"])
+@dataclasses.dataclass(frozen=True, eq=False)
+class RowSparse:
+    """An array [V, D] that is zero but for some rows.
+
+    Attributes:
+      rows: int32 [U], row numbers in any order, a repeated one standing for the sum of its values; V marks a slot that
+        is empty.
+      values: [U, D], the slots' values; those of empty slots count for nothing.
+      height: V, the number of rows of the array.
+      unique: whether it is known that no row occurs twice, so that nothing need be merged.
+    """
+
+    rows: jax.Array
+    values: jax.Array
+    height: int
+    unique: bool = False
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """[V, D], the shape of the array that it stands for."""
+        return (self.height, self.values.shape[1])
+
+    @property
+    def dtype(self) -> Any:
+        """Dtype of the values."""
+        return self.values.dtype
+
+    def to_dense(self) -> jax.Array:
+        """The array [V, D] itself."""
+        return self.add_to(jnp.zeros(self.shape, self.dtype))
+
+    def add_to(self, table: jax.Array) -> jax.Array:
+        """A dense array [V, D] plus this one, by merged rows only: no two updates meet in one row."""
+        merged = self.merged()
+        return table.at[merged.rows].add(merged.values, mode="drop", unique_indices=True, wrap_negative_indices=False)
+
+    def merged(self) -> "RowSparse":
+        """The same array with each row named once, empty slots last.
+
+        Slots are sorted by row, then summed in the order that they had: the result is the same to the bit on every
+        run, and no hot row is written twice, which GPUs do one atomic at a time.
+        """
+        slots = self.rows.shape[0]
+        if slots == 0 or self.unique:
+            return self
+        order = jnp.argsort(self.rows, stable=True)
+        rows = self.rows[order]
+        starts = jnp.concatenate([jnp.ones(1, bool), rows[1:] != rows[:-1]])
+        segment = jnp.cumsum(starts.astype(jnp.int32)) - 1
+        values = jax.ops.segment_sum(self.values[order], segment, slots, indices_are_sorted=True)
+        empty = jnp.full(slots, self.height, self.rows.dtype)
+        return RowSparse(empty.at[segment].set(rows, indices_are_sorted=True), values, self.height, unique=True)
+
+    def __add__(self, other: Any) -> Any:
+        if isinstance(other, RowSparse):
+            if self.shape != other.shape or self.dtype != other.dtype:
+                raise TypeError(
+                    f"RowSparse: required two of one shape and dtype, got {self.dtype}{list(self.shape)} and "
+                    f"{other.dtype}{list(other.shape)}"
+                )
+            rows = jnp.concatenate([self.rows, other.rows])
+            return RowSparse(rows, jnp.concatenate([self.values, other.values]), self.height)
+        return self.add_to(jnp.asarray(other))
+
+    __radd__ = __add__

@@ -1,0 +1,89 @@
+"""RowSparse: sums, merging and the walk back."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from windownet import autodiff
+from windownet.autodiff import RowSparse, ops
+
+V, D = 5, 2
+
+
+def dense(rows: Any, values: Any, height: int = V) -> np.ndarray:
+    table = np.zeros((height, np.shape(values)[1]))
+    for row, value in zip(np.asarray(rows), np.asarray(values), strict=True):
+        if row < height:
+            table[row] += value
+    return table
+
+
+def make(rows: list[int], seed: int = 0) -> RowSparse:
+    values = np.random.default_rng(seed).integers(-9, 9, (len(rows), D)).astype(np.float32)
+    return RowSparse(jnp.asarray(rows, jnp.int32), jnp.asarray(values), V)
+
+
+lists = st.lists(st.integers(0, V), max_size=8)
+
+
+@settings(deadline=None, max_examples=30)
+@given(lists, lists)
+def test_sums(first: list[int], second: list[int]) -> None:
+    a, b = make(first), make(second, 1)
+    expected = dense(a.rows, a.values) + dense(b.rows, b.values)
+    np.testing.assert_array_equal((a + b).to_dense(), expected)
+    np.testing.assert_array_equal(a + b.to_dense(), expected)
+    np.testing.assert_array_equal(a.to_dense() + b, expected)
+    merged = (a + b).merged()
+    named = np.asarray(merged.rows)[np.asarray(merged.rows) < V]
+    assert len(set(named.tolist())) == len(named)
+    np.testing.assert_array_equal(dense(merged.rows, merged.values), expected)
+    assert merged.merged() is merged
+
+
+def test_merging_has_the_same_bits_on_every_run_and_under_jit() -> None:
+    rng = np.random.default_rng(0)
+    rows = jnp.asarray(rng.integers(0, 3, 200), jnp.int32)
+    sparse = RowSparse(rows, jnp.asarray(rng.normal(size=(200, 4)), jnp.float32), 7)
+    program = jax.jit(lambda s: s.to_dense())
+    assert (program(sparse) == program(sparse)).all()
+    np.testing.assert_allclose(program(sparse), dense(rows, sparse.values, 7), rtol=1e-5, atol=1e-5)
+
+
+def test_a_table_that_is_only_looked_up_keeps_its_rows() -> None:
+    def loss(table: Any) -> Any:
+        return ops.sum(ops.square(ops.take_rows(table, jnp.int32([3, 1, V]))))
+
+    table = jnp.arange(10.0).reshape(V, D)
+    value, gradient = autodiff.value_and_grad(loss, row_sparse=True)(table)
+    assert isinstance(gradient, RowSparse)
+    assert gradient.rows.tolist() == [3, 1, V]
+    plain_value, plain = autodiff.value_and_grad(loss)(table)
+    assert value == plain_value
+    np.testing.assert_array_equal(gradient.to_dense(), plain)
+    np.testing.assert_array_equal(plain, jax.grad(loss)(table))
+
+
+@pytest.mark.parametrize("row_sparse", [False, True])
+def test_fan_out_of_a_table(row_sparse: bool) -> None:
+    def loss(table: Any) -> Any:
+        twice = ops.add(ops.take_rows(table, jnp.int32([0, 1])), ops.take_rows(table, jnp.int32([1, 1])))
+        whole = ops.sum(ops.multiply(table, table))
+        scaled = ops.take_rows(ops.multiply(table, table), jnp.int32([2]))
+        return ops.add(ops.add(ops.sum(ops.square(twice)), whole), ops.sum(scaled))
+
+    table = jnp.arange(10.0).reshape(V, D)
+    gradient = autodiff.value_and_grad(loss, row_sparse=row_sparse)(table)[1]
+    np.testing.assert_allclose(gradient, jax.grad(loss)(table), rtol=1e-6)
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"one shape and dtype, got float32\[5, 2\] and float32\[6, 2\]"):
+        make([0]) + RowSparse(jnp.int32([0]), jnp.ones((1, D)), 6)
+    wrong = autodiff.Op("look", lambda t: t[:1], lambda g, y, t: (RowSparse(jnp.int32([0]), g, 4),))
+    with pytest.raises(TypeError, match=r"cotangent of t float32\[5,2\]: required float32\[5,2\], got float32\[4,2\]"):
+        autodiff.grad(lambda t: ops.sum(wrong(t)))(jnp.ones((V, D)))
