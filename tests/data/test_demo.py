@@ -193,7 +193,9 @@ def test_a_negative_seed_is_refused() -> None:
 
 FILES = {
     "fillers.txt": "month: May, June\nnear: near, in\n",
-    "frames/news.txt": "== train\n{city} in {month} .\nA {city} , an old {city} [and|or] a {city} .\n{near} {CITY} {NEAR} .\n",
+    "frames/news.txt": (
+        "== train\n{city} in {month} .\nA {city} , an old {city} [and|or] a {city} .\n{near} {CITY} {NEAR} .\n"
+    ),
     "names/LOC/city.txt": "== train\nOslo, Aden,\nUtrecht, Novi Sad\n== dev\nGraz\n== test\nBari\n",
     "names/PER/given.txt": "== train\nAda\n== dev\nBo\n== test\nCleo\n",
     "names/PER/surname.txt": "== train\nHopper\n== dev\nBai\n== test\nDas\n",
