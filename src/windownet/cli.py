@@ -1,8 +1,10 @@
 """The command line: parse, call, print. What a verb needs is imported when it runs, so that help is there at once."""
 
+import contextlib
 import json
 import os
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
@@ -207,10 +209,58 @@ def gradcheck(config: Path, settings: tuple[str, ...], json_file: Path | None) -
     sys.exit(0 if report.ok else 1)
 
 
+@main.command()
+@click.argument("file", type=_FOLDER)
+@click.argument("words", nargs=-1, required=True, metavar="WORD...")
+@click.option("--count", type=click.IntRange(1), default=10, show_default=True, help="Neighbours of each word.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["glove", "word2vec", "word2vec-binary", "npy", "safetensors"]),
+    help="Format of FILE; by default its name and first bytes tell.",
+)
+@click.option("--skip-bad-lines", is_flag=True, help="Count bad lines and go on.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of lists.")
+def neighbours(
+    file: Path, words: tuple[str, ...], count: int, form: str | None, skip_bad_lines: bool, as_json: bool
+) -> None:
+    """Print the words of FILE whose vectors have the highest cosines with that of each WORD.
+
+    FILE is text of GloVe, word2vec or fastText (.vec), binary of word2vec, either as it is or packed by gzip or xz, or
+    .npy with a word a line in NAME.vocab.txt, or safetensors.
+    """
+    from windownet.data.neighbours import of_words
+
+    with _bytes_bar() as progress:
+        found = of_words(file, words, count, format=form, skip_bad=skip_bad_lines, progress=progress)
+    if warning := found.counts.warning():
+        click.echo(f"warning: {file}: {warning}", err=True)
+    if as_json:
+        nearest = {word: [neighbour._asdict() for neighbour in near] for word, near in found.nearest.items()}
+        click.echo(json.dumps({"width": found.width, **vars(found.counts), "neighbours": nearest}))
+        return
+    for word, near in found.nearest.items():
+        click.echo("\n".join([word, *(f"  {neighbour.cosine:7.4f}  {neighbour.word}" for neighbour in near)]))
+
+
 def _console(stderr: bool = True) -> "Console":
     from rich.console import Console
 
     return Console(stderr=stderr)
+
+
+@contextlib.contextmanager
+def _bytes_bar() -> Iterator[Callable[[int, int], None] | None]:
+    console = _console()
+    if not console.is_terminal:
+        yield None
+        return
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
+
+    columns = ("reading", BarColumn(), DownloadColumn(), TimeRemainingColumn(compact=True))
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _data_config(config: Any, settings: tuple[str, ...]) -> Any:

@@ -36,6 +36,21 @@ def test_no_right_rule_is_refused_over_a_hundred_seeds() -> None:
     assert not refused, f"{len(refused)} of 100: {refused}"
 
 
+@pytest.mark.parametrize(
+    ("op", "inputs"),
+    [
+        (ops.matmul, (np.zeros((0, 3)), np.ones((3, 2)))),
+        (ops.concatenate, (np.ones((2, 0)), np.ones((2, 0)))),
+        (ops.add, (np.float64(3), np.float64(4))),
+        (ops.sqrt, (np.array([0.0, 1.0, 4.0]),)),
+        (ops.divide, (np.array([0.0, 1.0, 4.0]), np.array([1.0, 0.0, 3.0]))),
+        (ops.exp, (np.array([-1e300, 0.0, 1e3]),)),
+    ],
+)
+def test_right_rules_at_the_edges_are_accepted(op: Op, inputs: tuple[Any, ...]) -> None:
+    check_op(op, *inputs).raise_if_wrong()
+
+
 @pytest.mark.parametrize("name", ["maximum", *op_samples.KINKS])
 def test_right_rules_on_their_kinks_are_accepted_and_counted(name: str) -> None:
     for sample in op_samples.ties(name, seed=2):
@@ -58,6 +73,7 @@ def test_a_kink_allows_what_lies_between_its_sides(at_zero: float, ok: bool) -> 
 
 
 def test_too_many_kinks_prove_nothing() -> None:
+    assert check_op(ops.relu, np.zeros(1)).duties["share of kinks"].error == 1
     assert _witnesses(check_op(ops.relu, np.zeros(5))) == {"share of kinks"}
 
 
@@ -174,6 +190,8 @@ def test_known_rows_are_required_to_be_all() -> None:
         check_gradients(case.subject, *case.inputs, rows={"words": rows[1:]})
     with pytest.raises(ValueError, match=r"rows: the name of a leaf is required \(capitals, .*\), got word"):
         check_gradients(case.subject, *case.inputs, rows={"word": rows})
+    with pytest.raises(ValueError, match=r"rows: a table \[V, D\] is required, leaf output.bias has shape \[4\]"):
+        check_gradients(case.subject, *case.inputs, rows={"output.bias": rows})
 
 
 def _plain(params: Any, ids: Any, capitals: Any, labels: Any, mask: Any) -> Any:

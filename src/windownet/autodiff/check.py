@@ -225,6 +225,9 @@ def _gradients(
 def _touched(problem: Problem, rows: Mapping[str, Any]) -> dict[str, np.ndarray[Any, Any]]:
     if unknown := sorted(set(rows) - set(problem.names)):
         raise ValueError(f"rows: the name of a leaf is required ({', '.join(problem.names)}), got {', '.join(unknown)}")
+    for name, leaf in zip(problem.names, problem.leaves, strict=True):
+        if name in rows and leaf.ndim != 2:
+            raise ValueError(f"rows: a table [V, D] is required, leaf {name} has shape {list(leaf.shape)}")
     return {name: np.unique(np.asarray(ids)) for name, ids in rows.items()}
 
 

@@ -241,7 +241,7 @@ def _named_table(title: str, kind: str, rows: Mapping[str, Comparison | None]) -
 
 
 def _table(title: str) -> Table:
-    return Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    return Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
 
 
 def _leaf_json(leaf: LeafReport) -> dict[str, Any]:

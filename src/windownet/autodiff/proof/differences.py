@@ -67,8 +67,7 @@ class Differences:
         self._done = self._planned = 0
         self._theta = flat(problem.leaves)
         self._offsets = np.cumsum([0, *(x.size for x in problem.leaves)])
-        finite = [x[np.isfinite(x)] for x in problem.leaves]
-        self._rms = [float(np.sqrt(np.mean(x**2))) if x.size else 0.0 for x in finite]
+        self._usual = [_usual(x) for x in problem.leaves]
         self.length = self._theta.size + self._g.size
         self._rows = max(1, min(_ROWS_A_CALL, _VALUES_A_CALL // max(self.length, 1)))
         # A small problem is vectorised; a network runs one displacement after the other, which is faster there.
@@ -101,9 +100,11 @@ class Differences:
 
     def size(self, probe: Probe) -> float:
         """What a probe's steps are relative to: the size of the numbers that it moves, at least a tenth of usual."""
-        own = float(np.linalg.norm(self._problem.leaves[probe.leaf].ravel()[probe.at]))
-        rms = self._rms[probe.leaf] or 1.0
-        return max(own, 0.1 * rms) if own and np.isfinite(own) else rms * float(np.sqrt(probe.at.size))
+        x, usual = self._problem.leaves[probe.leaf].ravel()[probe.at], self._usual[probe.leaf]
+        most = float(np.abs(x).max(initial=0))
+        if most == 0 or not np.isfinite(most):
+            return usual * float(np.sqrt(x.size))
+        return max(most * float(np.linalg.norm(x / most)), 0.1 * usual)
 
     def slopes(self, probes: Sequence[Probe], relative: Floats) -> Slopes:
         """Difference quotients of every probe at relative steps, an array [steps] or [probes, steps]."""
@@ -126,7 +127,8 @@ class Differences:
         # x + s d is itself rounded, which changes the step by this share of it.
         share = EPSILON * own.reshape(-1, 1) / (steps * weight.reshape(-1, 1))
         right, left, central, noise = quotients
-        return Slopes(steps, right, left, central, noise + share * np.abs(central))
+        with np.errstate(invalid="ignore", over="ignore"):
+            return Slopes(steps, right, left, central, noise + share * np.abs(central))
 
     def _quotients(self, plus: Floats, minus: Floats, s: Floats) -> Floats:
         g = self._g
@@ -182,3 +184,9 @@ class Differences:
             return over(at)(jnp.stack([s, -s]))
 
         return over(displaced)((index, values, s))
+
+
+def _usual(x: Floats) -> float:
+    # The median, which a few huge numbers do not move; of nothing but zeros nothing is known.
+    sizes = np.abs(x[np.isfinite(x) & (x != 0)])
+    return float(np.median(sizes)) if sizes.size else 1.0

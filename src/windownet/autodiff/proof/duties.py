@@ -74,7 +74,7 @@ def linear_for_a_scalar(
     g = float(rng.choice([-1, 1]) * rng.uniform(1.5, 3))
     scaled = evaluate(hand, problem.leaves, problem.others, [np.float64(g)])
     expected = [g * x for x in at_one]
-    return worst_entry(LINEAR, problem, scaled, expected, [1e-12 * np.abs(x).max(initial=0) for x in expected])
+    return worst_entry(LINEAR, problem, scaled, expected, [1e-12 * largest(x) for x in expected])
 
 
 def zero(problem: Problem, hand: Compiled, g: Sequence[Floats], gradients: Gradients) -> Comparison | None:

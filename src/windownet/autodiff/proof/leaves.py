@@ -19,7 +19,7 @@ _ROWS = 8
 _TABLE_ROWS = 256
 _VALUES_FOR_ROWS = 2**26
 _QUESTIONED = 512
-_QUESTIONED_AT_ONCE = 4
+_QUESTIONED_AT_FIRST = 4
 _POISONINGS = 64
 
 
@@ -118,12 +118,12 @@ class _Leaf:
     def probes(self) -> list[Probe]:
         size = self._x.size
         if size <= (_ALL_COORDINATES_UP_TO if self._differences.vectorised else _ALL_COORDINATES_UP_TO // 16):
-            return [self._coordinate(i) for i in range(size)]
+            return [self._coordinate(i) for i in range(size) if not self._unread(i)]
         order = np.argsort(self._sizes, kind="stable")
         order = order[self._sizes[order] > 0]
         n = _COORDINATES_OF_A_KIND
         drawn = [self._rng.choice(k, min(n, len(k)), replace=False) for k in (order, np.arange(size)) if len(k)]
-        chosen = np.unique(np.concatenate([order[:n], order[-n:], *drawn]))
+        chosen = [i for i in np.unique(np.concatenate([order[:n], order[-n:], *drawn])) if not self._unread(i)]
         return [*map(self._coordinate, chosen), *self._row_probes()]
 
     def choose_step(self, probes: Sequence[Probe], slopes: Slopes) -> None:
@@ -152,19 +152,19 @@ class _Leaf:
             verdict = judge(slopes, i, (self._name, p.place), along, jax_along, size, float(self._sizes.max(initial=0)))
             if final or (verdict.comparison.ok and not verdict.unresolved):
                 self._verdicts[p.place] = verdict
-                self.kinks += [p] if verdict.kink and p.at.size == 1 else []
+                self.kinks += [p] if verdict.kink and p.place.startswith("[") else []
             else:
                 self._pending.append(p)
 
     def doubtful(self) -> list[Probe]:
-        # Entries that differ from jax's come a few at a time: one that no kink excuses settles it.
+        # Entries that differ from jax's come a few at a time, then more: one that no kink excuses settles it.
         pending, self._pending = self._pending, []
         questioned = self._questioned()
         judged = [i for i in questioned if self._place(i) in self._verdicts]
         if all(self._excused(i) for i in judged):
             known = {p.place for p in pending}
             rest = [i for i in questioned if i not in judged and self._place(i) not in known]
-            pending += [self._coordinate(i) for i in rest[:_QUESTIONED_AT_ONCE]]
+            pending += [self._coordinate(i) for i in rest[: max(_QUESTIONED_AT_FIRST, len(judged))]]
         return pending
 
     def report(self) -> LeafReport:
@@ -221,6 +221,9 @@ class _Leaf:
             return False
         return verdict.kink or not np.isfinite(self._jax.flat[i])
 
+    def _unread(self, i: int) -> bool:
+        return bool(self._untouched[i // self._width])
+
     def _place(self, i: int) -> str:
         return place_of(i, self._x.shape)
 
@@ -250,7 +253,7 @@ class _Leaf:
     def _find_untouched(self, touched: Indices | None) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
         rows = self._x.size // self._width if self._width else 0
         untouched = np.zeros(rows, bool)
-        if self._x.ndim != 2:
+        if self._x.ndim != 2 or not self._x.size:
             return untouched
         if touched is not None:
             candidates = np.setdiff1d(np.arange(rows), touched)

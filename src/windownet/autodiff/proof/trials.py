@@ -73,10 +73,7 @@ def transformed(
     compared = [same(VMAP, problem, m, s, gradients, 10.0) for m, s in zip(mapped, scanned, strict=True)]
     found[VMAP] = worst_of([c for c in compared if c is not None])
     found[ELSEWHERE] = _elsewhere(problem, scanned[3], elsewhere, g, gradients, witness)
-    sums = [a * x + b * y for x, y in zip(scanned[0], scanned[1], strict=True)]
-    sizes = [abs(a * x) + abs(b * y) for x, y in zip(scanned[0], scanned[1], strict=True)]
-    slack = [1e-12 * s + 1e-13 * s.max(initial=0) + 64 * m for s, m in zip(sizes, gradients.moved, strict=True)]
-    found[LINEAR] = worst_entry(LINEAR, problem, scanned[2], sums, slack)
+    found[LINEAR] = _linear(problem, scanned[:3], (a, b), gradients)
     return found
 
 
@@ -103,6 +100,20 @@ def non_finite(
                 ]
                 found += _silent(problem, grows, at(sign * np.inf), f"{what} = {sign * np.inf}")
     return worst_of(found)
+
+
+def _linear(
+    problem: Problem, cotangents: Sequence[Sequence[Floats]], factors: tuple[float, float], gradients: Gradients
+) -> Comparison | None:
+    came, expected, slack = [], [], []
+    for x, y, combined, m in zip(*cotangents, gradients.moved, strict=True):
+        finite = np.isfinite(x) & np.isfinite(y)
+        first, second = factors[0] * np.where(finite, x, 0), factors[1] * np.where(finite, y, 0)
+        came.append(np.where(finite, combined, 0))
+        expected.append(first + second)
+        size = np.abs(first) + np.abs(second)
+        slack.append(1e-12 * size + 1e-13 * size.max(initial=0) + 64 * np.where(np.isfinite(m), m, 0))
+    return worst_entry(LINEAR, problem, came, expected, slack)
 
 
 def _elsewhere(
