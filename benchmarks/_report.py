@@ -3,7 +3,6 @@
 import argparse
 import json
 import platform
-import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -49,7 +48,10 @@ def available() -> Iterator[tuple[str, tuple[str, ...]]]:
 
 
 def alternate(rivals: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """Median seconds of each rival, all of them run once in every round after one round that does not count."""
+    """Seconds of each rival's least disturbed round; all run once a round, after one round that does not count.
+
+    What else a machine does only ever adds time, so the least is what the program itself takes.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in rivals}
     for round_ in range(rounds + 1):
         for name, run in rivals.items():
@@ -57,7 +59,7 @@ def alternate(rivals: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str,
             jax.block_until_ready(run())
             if round_:
                 seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(times) for name, times in seconds.items()}
+    return {name: min(times) for name, times in seconds.items()}
 
 
 def row(

@@ -5,7 +5,6 @@ compiled step against jax.grad's. The numeric gradient is measured on some coord
 """
 
 import functools
-import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -38,7 +37,7 @@ def compiled(make: Callable[[], Callable[..., Any]], *args: Any) -> Any:
 
 
 def compile_seconds(makers: dict[str, Callable[[], Callable[..., Any]]], *args: Any) -> dict[str, float]:
-    """Median seconds of tracing and compiling, in turns; a fresh function each time, since jax caches by identity."""
+    """Least seconds of tracing and compiling, in turns; a fresh function each time, since jax caches by identity."""
     seconds: dict[str, list[float]] = {name: [] for name in makers}
     for _ in range(COMPILATIONS):
         for name, make in makers.items():
@@ -46,7 +45,7 @@ def compile_seconds(makers: dict[str, Callable[[], Callable[..., Any]]], *args: 
             start = time.perf_counter()
             compiled(make, *args)
             seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(times) for name, times in seconds.items()}
+    return {name: min(times) for name, times in seconds.items()}
 
 
 def repeat(program: Any, *args: Any) -> Callable[[], Any]:

@@ -249,7 +249,7 @@ def test_tagging_needs_neither_optimizer_nor_data_set_library(trained):
     )
     *tagged, modules = python(code, trained.run, trained.folder / "test.conll", "--columns").splitlines()
     assert len(tagged) == 7 * 6
-    assert not {"flax", "optax", "datasets", "matplotlib", "pyarrow", "pandas", "rich"} & set(modules.split())
+    assert not {"flax", "optax", "datasets", "matplotlib", "pyarrow", "pandas"} & set(modules.split())
     assert "jax" in modules.split()
 
 
