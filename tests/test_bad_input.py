@@ -330,7 +330,7 @@ def test_an_interrupted_run_keeps_the_last_finished_epoch_and_says_so(corpus):
 def test_a_loss_that_is_not_finite_stops_the_run(corpus, train):
     message = answer(train("optimizer.name=sgd", "optimizer.learning_rate=1e30"))
     assert re.match(r"step \d+ of epoch 1: required a finite loss, got (nan|inf); ", message)
-    assert re.search(r"training sentences, of lines (\d+, )*(\d+|\.\.\.) \('(Anna|Lee) saw", message)
+    assert re.search(r"training sentences of data.train, of lines (\d+, )*(\d+|\.\.\.) \('(Anna|Lee) saw", message)
     assert "no epoch was finished, so no model is kept" in message
     assert "lower optimizer.learning_rate, now 1e+30" in message
 

@@ -16,6 +16,7 @@ from windownet.autodiff import Op, ops
 from windownet.autodiff.check import check_custom_vjp, check_gradients, check_op
 from windownet.autodiff.proof.differences import Differences, Slopes
 from windownet.autodiff.proof.problem import Problem
+from windownet.autodiff.report import Comparison
 
 RNG = np.random.default_rng(3)
 X, W, B = RNG.standard_normal((4, 3)), RNG.standard_normal((3, 2)), RNG.standard_normal(2)
@@ -175,6 +176,13 @@ def test_a_report_is_plain_json_and_repeats_for_its_seed() -> None:
     assert first["seed"] == 1 and first["leaves"][0]["kinks"] == first["kinks"] == 1
 
 
+def test_a_nan_is_never_right() -> None:
+    broken = faults.with_rule(ops.tanh, lambda g, y, x: ((g * (1 - y * y)).at[2, 1].set(jnp.nan),))
+    worst = check_op(broken, X).worst
+    assert (worst.place, worst.error) == ("[2, 1]", np.inf)
+    assert not any(Comparison("", "", "", 0, 0, *numbers).ok for numbers in ((np.nan, 1.0), (0.0, np.nan)))
+
+
 def test_rows_that_are_not_read_are_found_and_counted() -> None:
     case = faults.network({})
     words = next(leaf for leaf in case.check().leaves if leaf.name == "words")
@@ -209,30 +217,60 @@ def test_a_reference_in_plain_jax_is_a_witness_of_its_own() -> None:
     assert {"value", "jax.vjp"} <= _witnesses(wrong)
 
 
-def test_a_network_too_large_to_vectorise() -> None:
-    table, ids = 0.3 * RNG.standard_normal((1500, 4)), RNG.integers(0, 1500, (60, 3), dtype=np.int32)
-    params = {"table": table.astype(np.float32), "w": jnp.asarray(RNG.standard_normal((12, 1)), jnp.bfloat16)}
+LARGE_IDS = RNG.integers(0, 1500, (60, 3), dtype=np.int32)
+
+
+def _large(embed: Op = ops.embed, bend: Op = ops.tanh, **options: Any) -> Any:
+    # Too large to be evaluated at many displacements at once. Word 0 is all zeros, so a window of it is on every kink.
+    table = 0.3 * np.random.default_rng(8).standard_normal((1500, 4)).astype(np.float32)
+    table[0] = 0
+    weight = jnp.asarray(np.random.default_rng(9).standard_normal((12, 2)), jnp.bfloat16)
+    ids = LARGE_IDS.copy()
+    ids[5] = 0
+
+    def loss(params: Any, ids: Any) -> Any:
+        hidden = bend(ops.matmul(ops.reshape(embed(params["table"], ids), shape=(60, 12)), params["weight"]))
+        return ops.mean(ops.square(hidden - 0.5))
+
+    return check_gradients(loss, {"table": table, "weight": weight}, ids, **options), np.unique(ids)
+
+
+def test_a_large_network_is_accepted() -> None:
     done: list[tuple[int, int, str]] = []
-
-    def loss(embed: Op) -> Callable[..., Any]:
-        def mean_square(params: Any, ids: Any) -> Any:
-            x = ops.reshape(embed(params["table"], ids), shape=(60, 12))
-            return ops.mean(ops.square(ops.tanh(ops.matmul(x, params["w"]))))
-
-        return mean_square
-
-    report = check_gradients(loss(ops.embed), params, ids, progress=lambda *step: done.append(step))
+    report, rows = _large(progress=lambda *step: done.append(step))
     report.raise_if_wrong()
     assert [leaf.dtype for leaf in report.leaves] == ["float32", "bfloat16"]
-    assert report.leaves[0].untouched == 1500 - len(np.unique(ids))
+    assert report.leaves[0].untouched == 1500 - len(rows)
     assert done[-1][0] == done[-1][1] and all(a <= b for a, b, _ in done)
-    row = int(np.unique(ids)[7])
+
+
+def test_a_row_of_a_large_network_that_is_wrong_in_its_eighth_digit_is_named() -> None:
+    row = int(np.unique(LARGE_IDS)[7])
 
     def rule(g: Any, y: Any, table: Any, ids: Any) -> Any:
-        return ops.embed.vjp(g, y, table, ids)[0].at[row].multiply(1 - 1e-8), None
+        rows = jnp.zeros_like(table).at[ids.reshape(-1)].add(g.reshape(-1, 4))
+        return rows.at[row].multiply(1 - 1e-8), None
 
-    worst = check_gradients(loss(faults.with_rule(ops.embed, rule)), params, ids).worst
+    worst = _large(embed=faults.with_rule(ops.embed, rule))[0].worst
     assert (worst.leaf, worst.place.split(",")[0]) == ("table", f"[{row}")
+
+
+def test_differences_see_what_a_large_network_s_derivations_share() -> None:
+    def forward(x: jax.Array) -> jax.Array:
+        return x * x + jax.lax.stop_gradient(1e-4 * x * x)
+
+    report, _ = _large(bend=Op("bend", forward, lambda g, y, x: (2 * g * x,)))
+    assert _witnesses(report) == {"central differences"}
+    assert not any(leaf.ok for leaf in report.leaves)
+
+
+def test_a_large_network_whose_kinks_are_taken_otherwise_than_jax_does() -> None:
+    def half(g: Any, y: Any, x: Any) -> tuple[Any]:
+        return (g * (0.5 * jnp.sign(x) + 0.5),)
+
+    report, _ = _large(bend=faults.with_rule(ops.relu, half))
+    report.raise_if_wrong()
+    assert report.kinks > 0
 
 
 def test_settings_are_as_before_and_every_dtype_is_checked_in_float64() -> None:

@@ -104,7 +104,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"step \d+ of epoch 1: required a finite loss, got (nan|inf)") as caught:
         run(prepared, tmp_path / "run")
     message = str(caught.value)
-    assert "training sentences, of lines" in message
+    assert "training sentences of data.train, of lines" in message
     assert "no epoch was finished" in message
     assert "optimizer.learning_rate, now 1e+38" in message
 

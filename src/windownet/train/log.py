@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from windownet.data.scores import Figures, Scores
 
@@ -96,14 +97,14 @@ class RunLog:
 
 def scores_table(title: str, scores: Scores) -> Table:
     """Precision, recall and F1, percent, by type and over all."""
-    table = Table(title=title, title_justify="left")
+    table = Table(title=Text(title), title_justify="left")
     table.add_column("type")
     for name in ("precision", "recall", "F1", "gold", "predicted", "correct"):
         table.add_column(name, justify="right")
 
     def add(name: str, figures: Figures) -> None:
         percents = (f"{x:.2f}" for x in (figures.precision, figures.recall, figures.f1))
-        table.add_row(name, *percents, *map(str, (figures.gold, figures.predicted, figures.correct)))
+        table.add_row(Text(name), *percents, *map(str, (figures.gold, figures.predicted, figures.correct)))
 
     for name, figures in scores.by_type.items():
         add(name, figures)

@@ -52,7 +52,7 @@ def train(prepared: Prepared, folder: Path, console: Console) -> Result:
 
     Raises:
       InputError: the loss is not finite, or the folder can no longer be written; the models saved so far stand.
-      KeyboardInterrupt: after saying which epoch is kept.
+      KeyboardInterrupt: its text says which epoch is kept.
     """
     return _Run(prepared, folder, RunLog(folder / run_folder.METRICS, console)).run()
 
@@ -75,19 +75,18 @@ class _Run:
         self._best_f1 = -1.0
 
     def run(self) -> Result:
+        epoch = 0
         start = time.perf_counter()
-        state = self._step.init(self._prepared.config.train.seed)
         try:
+            state = self._step.init(self._prepared.config.train.seed)
             with self._log.progress(self._epochs * self._prepared.epochs.calls):
                 for epoch in range(1, self._epochs + 1):
                     state = self._one_epoch(state, epoch)
+            return self._finish(time.perf_counter() - start)
         except KeyboardInterrupt:
-            self._log.say(f"interrupted in epoch {self._kept + 1}; {self._what_is_kept()}")
-            raise
+            raise KeyboardInterrupt(f"interrupted in epoch {max(epoch, 1)}; {self._what_is_kept()}") from None
         except OSError as error:
             raise InputError(f"{self._folder}: cannot be written: {error.strerror}; {self._what_is_kept()}") from error
-        seconds = time.perf_counter() - start
-        return self._finish(seconds)
 
     def _one_epoch(self, state: TrainState, epoch: int) -> TrainState:
         tokens, seconds = self._timed_tokens, self._timed_seconds
@@ -112,6 +111,7 @@ class _Run:
             self._save(state, run_folder.BEST)
             self._best_epoch, self._best_f1 = epoch, dev.f1
         self._kept = epoch
+        run_folder.discard_replaced(self._folder)
         self._log.epoch(
             epoch=epoch,
             epochs=self._epochs,
@@ -185,13 +185,16 @@ class _Run:
         loss = losses[~np.isfinite(losses)][0]
         return (
             f"step {step + 1} of epoch {epoch}: required a finite loss, got {loss}; its batch holds {len(batch)} "
-            f"training sentences, of lines {lines} ({' '.join(batch[0].words[:6])!r} ...); {self._what_is_kept()}; "
-            f"lower optimizer.learning_rate, now {self._prepared.config.optimizer.learning_rate:g}"
+            f"training sentences of data.train, of lines {lines} "
+            f"({' '.join(batch[0].words[:6])!r} ...); {self._what_is_kept()}; lower optimizer.learning_rate, now {self._prepared.config.optimizer.learning_rate:g}"
         )
 
     def _what_is_kept(self) -> str:
         if not self._kept:
-            return "no epoch was finished, so no model is kept"
+            old = run_folder.replaced(self._folder)
+            return "no epoch was finished, so no model is kept" + (
+                f"; the run that was to be replaced is in {old}" if old.exists() else ""
+            )
         return (
             f"epoch {self._kept}, the last one finished, is kept in {self._folder / run_folder.LAST}, "
             f"epoch {self._best_epoch}, the best, in {self._folder / run_folder.BEST}"

@@ -45,15 +45,18 @@ class Step:
             self.traces += 1
             return jax.lax.scan(one, state, batches)
 
-        self._network = network
-        self._optimizer = optimizer
+        def first(key: jax.Array) -> TrainState:
+            init_key, key = jax.random.split(key)
+            params = network.init(init_key)
+            return TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32), key)
+
+        self._init: Callable[[jax.Array], TrainState] = jax.jit(first)
         self._run: Callable[[TrainState, Batch], tuple[TrainState, jax.Array]] = jax.jit(many, donate_argnums=0)
 
     def init(self, seed: int) -> TrainState:
         """The state before the first step."""
-        init_key, key = jax.random.split(jax.random.key(seed))
-        params = self._network.init(init_key)
-        return TrainState(params, self._optimizer.init(params), jnp.zeros((), jnp.int32), key)
+        # Compiled as one program: op by op it would take most of a short run's start.
+        return self._init(jax.random.key(seed))
 
     def __call__(self, state: TrainState, batches: Batch) -> tuple[TrainState, jax.Array]:
         """Run K steps on a stack of K batches; the given state is used up.

@@ -1,1 +1,5 @@
-"""How a gradient is proved: what is compared, by which differences, and by what measure; the checks are in check.py."""
+"""How a gradient is proved; the entry points are in `windownet.autodiff.check`.
+
+`subjects` bring an op, a function or a model into the form of a `problem`; `leaves` go through its gradient with
+`differences` and `verdicts`; `kinks`, `duties` and `trials` ask what else the rule owes; `recorded` finds the op.
+"""

@@ -195,8 +195,9 @@ def evaluate(f: Callable[..., Any], *args: Any) -> list[Floats]:
 
 
 def cast_floating(arrays: Arrays, dtype: Any) -> list[Any]:
-    """Floating arrays in another floating dtype, on the host; all others as they are."""
-    return [np.asarray(x).astype(dtype) if is_floating(x) else x for x in arrays]
+    """Floating arrays in another floating dtype, on the host, too large ones infinite; all others as they are."""
+    with np.errstate(over="ignore"):
+        return [np.asarray(x).astype(dtype) if is_floating(x) else x for x in arrays]
 
 
 def place_of(i: int, shape: tuple[int, ...]) -> str:

@@ -26,7 +26,7 @@ EXACT = 1e-10
 APPROXIMATE = 1e-7
 """Relative tolerance between a gradient and extrapolated central differences."""
 MAX_KINK_SHARE = 0.75
-"""A check whose probes lie on kinks more often than this has shown too little, and fails."""
+"""A check more of whose coordinates lie on kinks has shown too little, and fails."""
 
 _OF_LARGEST = 1e-3
 _ROUNDINGS = 64.0
