@@ -182,11 +182,11 @@ class _Run:
         numbers = self._prepared.epochs.sentences(epoch, step)
         batch = [self._prepared.splits.train[number] for number in numbers]
         lines = ", ".join(str(sentence.line) for sentence in batch[:5]) + (", ..." if len(batch) > 5 else "")
-        loss = losses[~np.isfinite(losses)][0]
+        loss, rate = losses[~np.isfinite(losses)][0], self._prepared.config.optimizer.learning_rate
         return (
             f"step {step + 1} of epoch {epoch}: required a finite loss, got {loss}; its batch holds {len(batch)} "
-            f"training sentences of data.train, of lines {lines} "
-            f"({' '.join(batch[0].words[:6])!r} ...); {self._what_is_kept()}; lower optimizer.learning_rate, now {self._prepared.config.optimizer.learning_rate:g}"
+            f"training sentences of data.train, of lines {lines} ({' '.join(batch[0].words[:6])!r} ...); "
+            f"{self._what_is_kept()}; lower optimizer.learning_rate, now {rate:g}"
         )
 
     def _what_is_kept(self) -> str:
