@@ -136,7 +136,7 @@ def check_gradients(
         found = {
             VALUE: value,
             KINKS: _share_of_kinks(leaves),
-            duties.LINEAR: duties.linear_for_a_scalar(problem, hand, by_hand, rng),
+            duties.LINEAR: duties.linear_for_a_scalar(problem, hand, gradients, rng),
             duties.ZERO: duties.zero(problem, hand, one, gradients),
             duties.DETERMINISTIC: duties.deterministic(problem, (by_hand, again)),
             **dict(duties.in_dtypes(problem, (jnp.float32,), one, hand, gradients)),

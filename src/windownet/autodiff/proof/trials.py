@@ -9,7 +9,16 @@ import numpy as np
 
 from windownet.autodiff.proof.duties import LINEAR, Compiled, broken, same, worst_entry
 from windownet.autodiff.proof.leaves import Gradients
-from windownet.autodiff.proof.problem import Floats, Problem, evaluate, jit_quickly, jittered, place_of, to_float64
+from windownet.autodiff.proof.problem import (
+    EPSILON,
+    Floats,
+    Problem,
+    evaluate,
+    jit_quickly,
+    jittered,
+    place_of,
+    to_float64,
+)
 from windownet.autodiff.proof.verdicts import errors, exact_tolerance
 from windownet.autodiff.report import Comparison, worst_of
 
@@ -70,7 +79,8 @@ def transformed(
     outputs = jit_quickly(lambda *calls: (looped(*calls), batched(*calls)))(*calls)
     scanned, mapped = ([[to_float64(x[n]) for x in out] for n in range(len(leaves))] for out in outputs)
     found[SCAN] = same(SCAN, problem, scanned[0], gradients.hand, gradients, 1.0)
-    compared = [same(VMAP, problem, m, s, gradients, 10.0) for m, s in zip(mapped, scanned, strict=True)]
+    times = (10.0, 10.0, abs(a) + abs(b), 10.0)
+    compared = [same(VMAP, problem, m, s, gradients, n) for m, s, n in zip(mapped, scanned, times, strict=True)]
     found[VMAP] = worst_of([c for c in compared if c is not None])
     found[ELSEWHERE] = _elsewhere(problem, scanned[3], elsewhere, g, gradients, witness)
     found[LINEAR] = _linear(problem, scanned[:3], (a, b), gradients)
@@ -106,13 +116,13 @@ def _linear(
     problem: Problem, cotangents: Sequence[Sequence[Floats]], factors: tuple[float, float], gradients: Gradients
 ) -> Comparison | None:
     came, expected, slack = [], [], []
-    for x, y, combined, m in zip(*cotangents, gradients.moved, strict=True):
+    for x, y, combined, m, n in zip(*cotangents, gradients.moved, gradients.natural, strict=True):
         finite = np.isfinite(x) & np.isfinite(y)
         first, second = factors[0] * np.where(finite, x, 0), factors[1] * np.where(finite, y, 0)
         came.append(np.where(finite, combined, 0))
         expected.append(first + second)
-        size = np.abs(first) + np.abs(second)
-        slack.append(1e-12 * size + 1e-13 * size.max(initial=0) + 64 * np.where(np.isfinite(m), m, 0))
+        rounding = np.where(np.isfinite(m), m, 0) + EPSILON * n
+        slack.append(1e-12 * (np.abs(first) + np.abs(second)) + 64 * sum(map(abs, factors)) * rounding)
     return worst_entry(LINEAR, problem, came, expected, slack)
 
 
