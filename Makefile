@@ -52,6 +52,8 @@ bench: $(BENCH_INSTALLED)  ## race the peers; what docs/measurements.md is made 
 	$(BIN)/python benchmarks/data_sets.py
 	$(BIN)/python benchmarks/train_step.py
 	$(BIN)/python benchmarks/gradients.py --figure docs/gradients.png
+	$(BIN)/python benchmarks/gradient_checkers.py
+	$(BIN)/python benchmarks/row_sparse.py
 	$(BIN)/python benchmarks/start_up.py
 
 clean:  ## remove what make made, but no run
