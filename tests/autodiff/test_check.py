@@ -73,6 +73,21 @@ def test_a_kink_allows_what_lies_between_its_sides(at_zero: float, ok: bool) -> 
     assert report.kinks == 2 if ok else {"jax.vjp", "central differences"} <= _witnesses(report)
 
 
+@pytest.mark.parametrize(("factor", "ok"), [(1.0, True), (1.01, False)])
+def test_kinks_nearby_at_every_distance_are_stepped_around(factor: float, ok: bool) -> None:
+    offsets = np.concatenate([sign * 10.0 ** -np.arange(1, 8) for sign in (-1, 1)])
+
+    def forward(b: jax.Array) -> jax.Array:
+        return jnp.maximum(jnp.broadcast_to(b, offsets.shape) + offsets.astype(b.dtype), 0).mean() + 300
+
+    def rule(g: Any, y: Any, b: Any) -> tuple[Any]:
+        above = jnp.broadcast_to(b, offsets.shape) > -offsets.astype(b.dtype)
+        return (factor * g * above.astype(b.dtype).mean() + 0 * b,)
+
+    report = check_op(Op("f", forward, rule), np.zeros(()))
+    assert (report.kinks, _witnesses(report)) == (0, set() if ok else {"jax.vjp", "central differences"})
+
+
 def test_too_many_kinks_prove_nothing() -> None:
     assert check_op(ops.relu, np.zeros(1)).duties["share of kinks"].error == 1
     assert _witnesses(check_op(ops.relu, np.zeros(5))) == {"share of kinks"}

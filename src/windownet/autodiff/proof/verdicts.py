@@ -100,8 +100,10 @@ def judge(
     if not usable.any() or not np.isfinite(hand):
         unknown = Comparison(NUMERIC, *names, hand, np.nan, 0.0, 0.0, note="no finite difference to compare with")
         return Verdict(unknown, False, True)
-    finest = tolerance[usable].min()
-    usable &= tolerance <= np.maximum(_COARSEST * scale, 4 * finest)
+    # Where a finer step gives something else a kink lies near, and only the steps that stay on this side of it count.
+    settled = usable & (uncertain <= 4 * (APPROXIMATE * scale + rounding))
+    usable = settled if settled.any() else usable
+    usable &= tolerance <= np.maximum(_COARSEST * scale, 4 * tolerance[usable].min())
     with np.errstate(invalid="ignore", divide="ignore"):
         k = int(np.argmin(np.where(usable, np.where(error == 0, 0, error / tolerance), np.inf)))
     unresolved = bool(rounding[k] > 1e-3 * scale[k])
