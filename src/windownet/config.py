@@ -166,6 +166,8 @@ class TrainConfig(_Section):
     batch_size: Count = Field(128, description="windows B in a step")
     steps_per_call: Count = Field(32, description="steps that one call of the compiled program runs, at most")
     seed: int = Field(0, ge=0, lt=2**32, description="of the first values, the order of the data and dropout")
+    checkpoint_every: float = Field(60.0, ge=0, description="least seconds between two checkpoints; 0: after each call")
+    keep_checkpoints: Count = Field(2, description="checkpoints kept, the last ones, until the run has finished")
 
 
 class Config(_Section):

@@ -126,11 +126,11 @@ class Epochs:
         self._windows = windows
         self._seed = seed
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """The stacks of one epoch: every array with a leading axis K."""
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """The stacks of one epoch, from number `first` on: every array with a leading axis K."""
         order = self._order(epoch)
         bounds = self._bounds(len(order))
-        for call in range(self.calls):
+        for call in range(first, self.calls):
             steps = range(call * self.steps_per_call, (call + 1) * self.steps_per_call)
             batches = [self._windows.batch(order[bounds[step] : bounds[step + 1]]) for step in steps]
             yield Batch(*(np.stack(arrays) for arrays in zip(*batches, strict=True)))

@@ -71,14 +71,14 @@ def save(artifact: Artifact, folder: Path) -> None:
     Raises:
       OSError: the disk is full or not writable; what was in `folder` before is untouched.
     """
-    fresh, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
+    fresh, old = folder.with_name(f".{folder.name}.new"), _old(folder)
     texts = {
         _CONFIG: artifact.config.to_toml(),
         _VOCABULARY: "".join(f"{word}\n" for word in artifact.vocabulary.words),
         _TAGS: json.dumps(list(artifact.tags), ensure_ascii=False, indent=0) + "\n",
     }
     try:
-        _put_back(old, folder)
+        put_back(folder)
         for left_over in (fresh, old):
             shutil.rmtree(left_over, ignore_errors=True)
         fresh.mkdir(parents=True)
@@ -92,16 +92,20 @@ def save(artifact: Artifact, folder: Path) -> None:
             folder.rename(old)
         fresh.rename(folder)
     except BaseException:
-        _put_back(old, folder)
+        put_back(folder)
         shutil.rmtree(fresh, ignore_errors=True)
         raise
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _put_back(old: Path, folder: Path) -> None:
-    # An interrupt, or the end of the process, may come between the two renames.
-    if old.exists() and not folder.exists():
+def put_back(folder: Path) -> None:
+    """Undo a `save` that an interrupt, or the end of the process, cut off between its two renames."""
+    if (old := _old(folder)).exists() and not folder.exists():
         old.rename(folder)
+
+
+def _old(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.old")
 
 
 def load(folder: Path) -> Artifact:
