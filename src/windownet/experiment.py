@@ -1,6 +1,7 @@
 """Many runs at once: those that differ only in seed, rate or decay share one compiled program, mapped over them.
 
-    outcomes = experiment.run(config, experiment.grid({"train.seed": range(5), "optimizer.learning_rate": [1e-3, 1e-2]}))
+    runs = experiment.grid({"train.seed": range(5), "optimizer.learning_rate": [1e-3, 3e-3]})
+    outcomes = experiment.run(config, runs)
     mean, half = experiment.interval([outcome.test.f1 for outcome in outcomes])
 
 Axes: R runs of one program; the others as everywhere.
@@ -8,7 +9,7 @@ Axes: R runs of one program; the others as everywhere.
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,7 +100,7 @@ def run(config: Config, settings: Sequence[Mapping[str, Any]], console: Console 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
     """Mean and half width of its 95 % interval, by Student's t; nan for a single value."""
-    from scipy import stats
+    from scipy import stats  # type: ignore[import-untyped]
 
     mean = float(np.mean(values))
     if len(values) < 2:
@@ -120,7 +121,8 @@ class _Program:
         self._values = {key: jnp.asarray(each) for key, each in given.items() if len(set(each)) > 1}
         self._losses: list[np.ndarray] = []
         self._dev: list[list[Scores]] = []
-        self._test: list[list[Scores | None]] = []
+        self._best_f1 = np.full(len(configs), -1.0)
+        self._best_test: list[np.ndarray | None] = [None] * len(configs)
 
     def epochs(self) -> Iterator[int]:
         """Train; yields after each epoch."""
@@ -140,10 +142,11 @@ class _Program:
 
         words = prepared.words
         seeds = jnp.asarray(self._seeds, jnp.uint32)
-        state = jax.jit(jax.vmap(init, in_axes=(0, 0, None, None)))(seeds, self._values, words.pretrained, words.found)
+        first: Callable[..., TrainState] = jax.jit(jax.vmap(init, in_axes=(0, 0, None, None)))
+        state = first(seeds, self._values, words.pretrained, words.found)
         compiled = jax.jit(steps, static_argnames="frozen", donate_argnums=0)
         settled = jax.jit(settle, static_argnames="frozen", donate_argnums=0)
-        predict = _Predictor(prepared)
+        predict, dev, test = _Predictor(prepared), prepared.splits.dev, prepared.splits.test
         for epoch in range(1, self._configs[0].train.epochs + 1):
             frozen = epoch <= words.frozen_epochs
             losses = []
@@ -152,20 +155,28 @@ class _Program:
                 losses.append(call)
             state = settled(state, self._values, frozen=frozen)
             self._losses.append(np.concatenate([np.asarray(call) for call in losses], axis=1).mean(axis=1))
-            self._dev.append(predict.scores(state.params, prepared.splits.dev))
-            test = prepared.splits.test
-            self._test.append([*predict.scores(state.params, test)] if test else [None] * len(self._configs))
+            self._dev.append([predict.score(dev, row) for row in predict(state.params, dev)])
+            f1 = np.array([scores.f1 for scores in self._dev[-1]])
+            better = f1 > self._best_f1
+            if test and better.any():
+                # Scoring takes longer than predicting: it waits for the epoch that counts.
+                rows = predict(state.params, test)
+                self._best_test = [rows[n] if better[n] else old for n, old in enumerate(self._best_test)]
+            self._best_f1 = np.maximum(f1, self._best_f1)
             yield epoch
 
     def outcomes(self, settings: Sequence[Mapping[str, Any]]) -> Iterator[Outcome]:
         """How each run ended."""
+        predict = _Predictor(self._prepared)
         for n, changes in enumerate(settings):
             dev = [scores[n] for scores in self._dev]
             best = max(range(len(dev)), key=lambda epoch: dev[epoch].f1)
             losses = tuple(float(epoch[n]) for epoch in self._losses)
             words = len(self._prepared.train.positions)
             notes = self._prepared.words.notes
-            yield Outcome(dict(changes), losses, tuple(dev), best + 1, self._test[best][n], words, notes)
+            rows = self._best_test[n]
+            test = None if rows is None else predict.score(self._prepared.splits.test, rows)
+            yield Outcome(dict(changes), losses, tuple(dev), best + 1, test, words, notes)
 
     def _training(self, values: Mapping[str, jax.Array]) -> Training:
         config = self._configs[0]
@@ -178,21 +189,32 @@ class _Program:
 
 
 class _Predictor:
-    """Scores of R models on labelled sentences."""
+    """Tags of labelled sentences under R models, and their scores."""
 
     def __init__(self, prepared: Prepared) -> None:
         self._prepared, network = prepared, prepared.network
-        best = lambda params, batch: jnp.argmax(network.scores(params, batch), axis=-1)  # noqa: E731
+
+        def best(params: Params, batch: Batch) -> jax.Array:
+            return jnp.argmax(network.scores(params, batch), axis=-1)
+
         self._best = jax.jit(jax.vmap(best, in_axes=(0, None)))
         self._encoded: dict[int, Encoded] = {}
 
-    def scores(self, params: Params, sentences: Sequence[Sentence]) -> list[Scores]:
-        prepared = self._prepared
-        encoded = self._encoded.setdefault(id(sentences), prepared.encode(sentences))
+    def __call__(self, params: Params, sentences: Sequence[Sentence]) -> np.ndarray:
+        """Tag numbers, int32 [R, T]."""
+        prepared, encoded = self._prepared, self._encode(sentences)
         windows = Windows(encoded, len(prepared.vocabulary), prepared.config.model.window, _WINDOWS)
         pending = [(len(tokens), self._best(params, batch)) for tokens, batch in windows.in_order()]
-        numbers = np.concatenate([np.asarray(best)[:, :count] for count, best in pending], axis=1)
-        return [score(sentences, by_sentence(row, encoded, prepared.tags)) for row in numbers]
+        return np.concatenate([np.asarray(best)[:, :count] for count, best in pending], axis=1)
+
+    def score(self, sentences: Sequence[Sentence], numbers: np.ndarray) -> Scores:
+        """Scores of one model's tag numbers [T]."""
+        return score(sentences, by_sentence(numbers, self._encode(sentences), self._prepared.tags))
+
+    def _encode(self, sentences: Sequence[Sentence]) -> Encoded:
+        if id(sentences) not in self._encoded:
+            self._encoded[id(sentences)] = self._prepared.encode(sentences)
+        return self._encoded[id(sentences)]
 
 
 def _stacked(runs: Sequence[Iterator[Batch]], apart: bool) -> Iterator[Batch]:
