@@ -8,6 +8,7 @@ import optax
 import pytest
 
 from windownet import config
+from windownet.autodiff import RowSparse
 from windownet.optim import build, schedules
 
 EXPECTED = {
@@ -64,3 +65,41 @@ def test_the_shortest_runs_have_a_rate(steps: int, warmup: float) -> None:
     rate = schedules.build(c.schedule, c.optimizer, steps)
     assert all(np.isfinite(float(rate(step))) for step in range(steps))
     assert max(float(rate(step)) for step in range(steps + 1)) > 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_touched_rows_end_as_the_dense_optimizer_would_have_them(name: str) -> None:
+    numbers = {"learning_rate": 0.03, "momentum": 0.7, "decay": 0.8, "b1": 0.8, "b2": 0.95, "eps": 1e-12}
+    c = make(
+        optimizer={"name": name, "weight_decay": 0.3, "rates": {"words": 0.5, "w*": 9.0, "b": 2.0}, **numbers},
+        schedule={"name": "warmup_cosine", "warmup": 0.3},
+    )
+    ends = {}
+    for rows in ("exact", "replay", "dense"):
+        optimizer = build.build_rowwise(
+            c.model_copy(update={"optimizer": c.optimizer.model_copy(update={"rows": rows})}), 40
+        )
+        params = {"words": jnp.arange(12.0).reshape(6, 2), "b": jnp.ones(3)}
+        state = optimizer.init(params)
+        rng = np.random.default_rng(0)
+        for _ in range(40):
+            touched = jnp.asarray(rng.choice(6, 2, replace=False, p=[0.5, 0.3, 0.1, 0.05, 0.04, 0.01]), jnp.int32)
+            params, state = optimizer.touch(params, state, {"words": touched})
+            values = jnp.asarray(rng.normal(size=(2, 2)), jnp.float32) + params["words"][touched]
+            gradient = {"words": RowSparse(touched, values, 6, unique=True), "b": params["b"]}
+            updates, state = optimizer.update(gradient, state, params)
+            params = optax.apply_updates(params, updates)
+        ends[rows], _ = optimizer.flush(params, state)
+    for rows in ("exact", "replay"):
+        for leaf in ("words", "b"):
+            assert np.allclose(ends[rows][leaf], ends["dense"][leaf], rtol=2e-5, atol=2e-6), (rows, leaf)
+
+
+def test_rates_scale_what_they_name_and_the_first_match_counts() -> None:
+    c = make(optimizer={"name": "sgd", "learning_rate": 1.0, "rates": {"hidden.*.b": 3.0, "hidden.*": 0.5}})
+    optimizer = build.build(c, 10)
+    params = {"hidden": [{"w": jnp.ones(2), "b": jnp.ones(2)}], "words": jnp.ones(2)}
+    updates, _ = optimizer.update(params, optimizer.init(params), params)
+    assert updates["hidden"][0]["w"].tolist() == [-0.5, -0.5]
+    assert updates["hidden"][0]["b"].tolist() == [-3.0, -3.0]
+    assert updates["words"].tolist() == [-1.0, -1.0]

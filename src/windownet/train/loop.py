@@ -22,7 +22,7 @@ from windownet.train.checkpoints import Checkpoints, Progress
 from windownet.train.interrupts import Interrupts
 from windownet.train.log import Level, Logger, RunLog
 from windownet.train.prepare import Prepared
-from windownet.train.step import Step, TrainState
+from windownet.train.step import Step, Training, TrainState
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class _Run:
         config = prepared.config
         self._epochs = config.train.epochs
         optimizer = build_rowwise(config, self._epochs * prepared.epochs.steps)
-        self._step = Step(prepared.network, optimizer, config.words.anchor)
+        self._step = Step(Training(prepared.network, optimizer, config.words.anchor))
         self._predict = Predictor(prepared.network)
         self._dev = prepared.encode(prepared.splits.dev)
         self._tokens_a_call = len(prepared.train.positions) / prepared.epochs.calls
