@@ -92,7 +92,7 @@ def save(
     if foreign := [name for name, array in arrays.items() if array.dtype.kind not in "biuf"]:
         raise TypeError(f"checkpoint: {foreign[0]} must have a dtype of numpy, got {arrays[foreign[0]].dtype}")
     noted = {"step": str(step), "about": json.dumps(about)}
-    data = safetensors.numpy.save(arrays, metadata={**noted, "sha256": _checksum(noted, arrays)})
+    data = serialize(arrays, {**noted, "sha256": _checksum(noted, arrays)})
     folder.mkdir(parents=True, exist_ok=True)
     fresh, path = folder / _FRESH, folder / f"{step:09}.safetensors"
     for file in beside:
@@ -126,10 +126,8 @@ def load(folder: Path, warn: Callable[[str], None]) -> Checkpoint | None:
         try:
             return _read(path)
         except (OSError, ValueError, KeyError, struct.error, safetensors.SafetensorError) as error:
-            before = (
-                f"going on from the one before, {paths[number + 1].name}" if path != paths[-1] else "it is the first"
-            )
-            warn(f"{path}: required a whole checkpoint, got a damaged one ({error}); {before}")
+            before = "; going on from the one before" if number + 1 < len(paths) else ""
+            warn(f"{path}: required a whole checkpoint, got a damaged one ({error}){before}")
     if paths:
         raise InputError(f"{folder}: required a whole checkpoint, got {len(paths)} damaged; begin the run anew")
     return None
@@ -138,6 +136,15 @@ def load(folder: Path, warn: Callable[[str], None]) -> Checkpoint | None:
 def found(folder: Path) -> list[Path]:
     """The files of all checkpoints, the last one first."""
     return sorted(folder.glob("*.safetensors"), reverse=True)
+
+
+def serialize(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> bytes:
+    """A safetensors file; the same bytes for the same content, where the library shuffles the metadata's order."""
+    data = safetensors.numpy.save(dict(arrays), metadata=dict(metadata))
+    end = 8 + struct.unpack("<Q", data[:8])[0]
+    header = json.dumps(json.loads(data[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return struct.pack("<Q", len(header)) + header + data[end:]
 
 
 def sync(path: Path) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from windownet import config as config_module
+from windownet import checkpoint, config as config_module
 from windownet.config import Config
 from windownet.data.features import CAPITALIZATION
 from windownet.data.vocabulary import Normalization, Vocabulary
@@ -87,7 +87,7 @@ def save(artifact: Artifact, folder: Path) -> None:
         arrays = {name: np.asarray(array) for name, array in _flatten(artifact.params).items()}
         checksums = {name: _checksum(text.encode()) for name, text in texts.items()}
         checksums[_WEIGHTS] = _checksum_of_arrays(arrays)
-        (fresh / _WEIGHTS).write_bytes(safetensors.numpy.save(arrays, metadata=checksums))
+        (fresh / _WEIGHTS).write_bytes(checkpoint.serialize(arrays, checksums))
         if folder.exists():
             folder.rename(old)
         fresh.rename(folder)

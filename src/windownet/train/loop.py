@@ -222,9 +222,11 @@ class _Run:
         return self._compiled_before + self._step.traces
 
     def _compiles_again(self) -> int:
-        # The program of a checkpoint's next call was compiled before it, unless the table is just unfrozen.
-        epoch, calls = self._progress.epoch, self._progress.calls
-        return int(epoch <= self._epochs and (calls > 0 or self._is_frozen(epoch - 1) == self._is_frozen(epoch)))
+        # Programs that ran before the checkpoint and run behind it: one moves the word table, one does not.
+        calls = self._prepared.epochs.calls
+        done = (self._progress.epoch - 1) * calls + self._progress.calls
+        unfrozen, end = min(self._prepared.words.frozen_epochs, self._epochs) * calls, self._epochs * calls
+        return (0 < done < unfrozen) + (unfrozen < done < end)
 
     def _programs(self, epoch: int) -> int:
         return 2 if 0 < self._prepared.words.frozen_epochs < epoch else 1
