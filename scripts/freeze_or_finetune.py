@@ -63,7 +63,8 @@ def curves(name: str, config: Config, file: str, seeds: int, console: Console) -
             steps = max(1, size * 20 // config.train.batch_size)
             epochs = min(40, max(config.train.epochs, math.ceil(STEPS / steps)))
             for policy in POLICIES:
-                outcomes = experiment.run(config, settings(policy, small, size, epochs, seeds), console)
+                runs = settings(policy, small, size, epochs, seeds)
+                outcomes = experiment.run(config, runs, console, every=math.ceil(epochs / 10))
                 f1 = [outcome.test.f1 for outcome in outcomes if outcome.test is not None]
                 record = {"set": name, "policy": policy, "sentences": size, "words": outcomes[0].words, "f1": f1}
                 records.append(record)

@@ -44,7 +44,7 @@ class Outcome:
     Attributes:
       settings: what it changed in the config.
       losses: mean loss of each epoch, nats.
-      dev: scores on dev after each epoch.
+      dev: scores on dev after each epoch that was scored.
       best_epoch: the epoch of the highest dev F1, from 1; the earlier on a tie.
       test: scores of that epoch on test; None where there is no test part.
       words: T running words that it was trained on.
@@ -65,7 +65,9 @@ def grid(values: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
     return [dict(zip(values, chosen, strict=True)) for chosen in itertools.product(*values.values())]
 
 
-def run(config: Config, settings: Sequence[Mapping[str, Any]], console: Console | None = None) -> list[Outcome]:
+def run(
+    config: Config, settings: Sequence[Mapping[str, Any]], console: Console | None = None, every: int = 1
+) -> list[Outcome]:
     """Train once for each of the settings.
 
     Args:
@@ -73,9 +75,11 @@ def run(config: Config, settings: Sequence[Mapping[str, Any]], console: Console 
       settings: what each run changes, {"section.key": value}. Runs that differ in nothing but `VARIED` are computed
         together. Sentences held out where there is no dev part are chosen by the first run's seed.
       console: where to show how it goes.
+      every: score dev after so many epochs, and after the last.
 
     Returns:
-      The outcomes, in the order of `settings`; each is that of `windownet train` with these settings, up to rounding.
+      The outcomes, in the order of `settings`; each is that of `windownet train` with these settings, up to rounding,
+      if every epoch is scored.
 
     Raises:
       InputError: a setting is wrong, or the data is.
@@ -90,7 +94,7 @@ def run(config: Config, settings: Sequence[Mapping[str, Any]], console: Console 
     with Progress(*columns, console=console or Console(quiet=True), transient=True) as bar:
         task = bar.add_task("runs x epochs", total=sum(c.train.epochs for c in configs))
         for numbers in groups.values():
-            program = _Program([configs[n] for n in numbers])
+            program = _Program([configs[n] for n in numbers], every)
             for _ in program.epochs():
                 bar.advance(task, len(numbers))
             for n, outcome in zip(numbers, program.outcomes([settings[n] for n in numbers]), strict=True):
@@ -111,8 +115,8 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 class _Program:
     """R runs that share one program."""
 
-    def __init__(self, configs: Sequence[Config]) -> None:
-        self._configs = configs
+    def __init__(self, configs: Sequence[Config], every: int) -> None:
+        self._configs, self._every = configs, every
         self._prepared = prepared = prepare(configs[0])
         self._steps = configs[0].train.epochs * prepared.epochs.steps
         given = {key: [config_module.value(config, key) for config in configs] for key in VARIED}
@@ -121,6 +125,7 @@ class _Program:
         self._values = {key: jnp.asarray(each) for key, each in given.items() if len(set(each)) > 1}
         self._losses: list[np.ndarray] = []
         self._dev: list[list[Scores]] = []
+        self._scored: list[int] = []
         self._best_f1 = np.full(len(configs), -1.0)
         self._best_test: list[np.ndarray | None] = [None] * len(configs)
 
@@ -155,6 +160,10 @@ class _Program:
                 losses.append(call)
             state = settled(state, self._values, frozen=frozen)
             self._losses.append(np.concatenate([np.asarray(call) for call in losses], axis=1).mean(axis=1))
+            if epoch % self._every and epoch < self._configs[0].train.epochs:
+                yield epoch
+                continue
+            self._scored.append(epoch)
             self._dev.append([predict.score(dev, row) for row in predict(state.params, dev)])
             f1 = np.array([scores.f1 for scores in self._dev[-1]])
             better = f1 > self._best_f1
@@ -176,7 +185,7 @@ class _Program:
             notes = self._prepared.words.notes
             rows = self._best_test[n]
             test = None if rows is None else predict.score(self._prepared.splits.test, rows)
-            yield Outcome(dict(changes), losses, tuple(dev), best + 1, test, words, notes)
+            yield Outcome(dict(changes), losses, tuple(dev), self._scored[best], test, words, notes)
 
     def _training(self, values: Mapping[str, jax.Array]) -> Training:
         config = self._configs[0]
