@@ -266,17 +266,19 @@ def drift(run: Path, words: int, as_json: bool) -> None:
         click.echo(json.dumps(found.to_json()))
         return
     out = _console(stderr=False)
-    out.print(
-        f"{found.words:,} words, {found.trained:,} of them in training text; {found.untouched:,} vectors are bit for bit "
-        f"what they were\n"
-        f"words in training text moved by {found.distance:.3f} on average, from a length of {found.length:.3f}\n"
-        f"of their nearest words {100 * found.kept:.0f} % still are ({found.examined:,} words examined)\n"
-        f"cosine with former nearest words that did not train: {found.gap_before:.3f} before, {found.gap_after:.3f} "
-        f"after ({found.pairs:,} pairs)",
-        highlight=False,
-        soft_wrap=True,
-        markup=False,
-    )
+    lines = [
+        f"{found.words:,} words, {found.trained:,} of them in training text; "
+        f"{found.untouched:,} vectors are bit for bit what they were",
+        f"words in training text moved by {found.distance:.3f} on average, from a length of {found.length:.3f}",
+        f"of their nearest words {100 * found.kept:.0f} % still are ({found.examined:,} words examined)",
+    ]
+    if found.pairs:
+        lines.append(
+            f"cosine with former nearest words that did not train: {found.gap_before:.3f} before, "
+            f"{found.gap_after:.3f} after ({found.pairs:,} pairs)"
+        )
+    for line in lines:
+        out.print(line, highlight=False, soft_wrap=True, markup=False)
     if found.most:
         out.print(drift_table(found))
 

@@ -139,18 +139,23 @@ class _Program:
             return self._training(values).init(jax.random.key(seed), pretrained, found)
 
         def steps(state: TrainState, batches: Batch, values: Any, frozen: bool) -> tuple[TrainState, jax.Array]:
-            mapped = jax.vmap(lambda s, b, v: self._training(v).steps(s, b, frozen), in_axes=(0, apart, 0))
+            mapped: Callable[..., tuple[TrainState, jax.Array]] = jax.vmap(
+                lambda s, b, v: self._training(v).steps(s, b, frozen), in_axes=(0, apart, 0)
+            )
             return mapped(state, batches, values)
 
         def settle(state: TrainState, values: Any, frozen: bool) -> TrainState:
-            return jax.vmap(lambda s, v: self._training(v).settle(s, frozen))(state, values)
+            mapped: Callable[..., TrainState] = jax.vmap(lambda s, v: self._training(v).settle(s, frozen))
+            return mapped(state, values)
 
         words = prepared.words
         seeds = jnp.asarray(self._seeds, jnp.uint32)
         first: Callable[..., TrainState] = jax.jit(jax.vmap(init, in_axes=(0, 0, None, None)))
         state = first(seeds, self._values, words.pretrained, words.found)
-        compiled = jax.jit(steps, static_argnames="frozen", donate_argnums=0)
-        settled = jax.jit(settle, static_argnames="frozen", donate_argnums=0)
+        compiled: Callable[..., tuple[TrainState, jax.Array]] = jax.jit(
+            steps, static_argnames="frozen", donate_argnums=0
+        )
+        settled: Callable[..., TrainState] = jax.jit(settle, static_argnames="frozen", donate_argnums=0)
         predict, dev, test = _Predictor(prepared), prepared.splits.dev, prepared.splits.test
         for epoch in range(1, self._configs[0].train.epochs + 1):
             frozen = epoch <= words.frozen_epochs
