@@ -232,7 +232,9 @@ def changed(annotation, default, metadata):
         return (7, 9) if annotation == tuple[config_module.Width, ...] else ('"', "\u2028\\")
     if annotation is str:
         return f"{default}'\"\\ #=\n\r\t\u2028\u0085\x01\U0001f600"
-    return default + 2 if annotation is int else (default + 0.99) / 2
+    if annotation is int:
+        return default + 2
+    return (default + 0.99) / 2 if default < 1 else default + 0.5
 
 
 def test_a_written_config_is_read_back_whole(tmp_path):

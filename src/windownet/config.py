@@ -126,9 +126,42 @@ class OptimizerConfig(_Section):
 class ScheduleConfig(_Section):
     """The learning rate over the run, as a factor of optimizer.learning_rate."""
 
-    name: Literal["constant", "warmup_cosine"] = Field("constant", description="which one")
-    warmup: Rate = Field(0.1, description="warmup_cosine: share of the run in which the rate climbs from 0")
-    final: float = Field(0.0, ge=0, le=1, description="warmup_cosine: factor that the rate ends with")
+    name: Literal[
+        "constant",
+        "step",
+        "exponential",
+        "inverse_time",
+        "inverse_sqrt",
+        "linear",
+        "polynomial",
+        "cosine",
+        "one_cycle",
+        "triangular",
+        "warmup_stable_decay",
+    ] = Field("constant", description="which one")
+    warmup: Rate = Field(
+        0.0, description="share of the run in which the rate climbs from 0 to where the schedule starts"
+    )
+    final: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="linear, polynomial, cosine, one_cycle, warmup_stable_decay: factor that the rate ends with",
+    )
+    power: float = Field(2.0, gt=0, le=100, description="polynomial: exponent of the share of the run that is left")
+    factor: float = Field(0.5, gt=0, le=1, description="step, exponential: what the rate is multiplied by")
+    every: float = Field(
+        0.2,
+        gt=0,
+        le=1,
+        description="step, exponential, inverse_time, inverse_sqrt: time that the fall is measured in, as a share of "
+        "the run",
+    )
+    cycles: int = Field(1, ge=1, le=50, description="cosine, triangular: cycles; a cosine restarts from the peak")
+    growth: float = Field(1.0, ge=1, le=10, description="cosine: length of a cycle over that of the one before")
+    start: float = Field(0.04, ge=0, le=1, description="one_cycle, triangular: factor that the rate climbs from")
+    climb: Rate = Field(0.3, description="one_cycle: share of the cycle in which the rate climbs")
+    decay: float = Field(0.2, gt=0, le=1, description="warmup_stable_decay: share of the run in which the rate falls")
 
 
 class TrainConfig(_Section):
@@ -155,6 +188,16 @@ class Config(_Section):
     def _source_is_named(self) -> Self:
         if self.data.source == "hub" and not self.data.dataset:
             raise ValueError("data.dataset: required the name of a data set for data.source = 'hub', got none")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _schedule_fits_into_the_run(self) -> Self:
+        warmup, decay = self.schedule.warmup, self.schedule.decay
+        if self.schedule.name == "warmup_stable_decay" and warmup + decay > 1:
+            raise ValueError(
+                f"schedule.decay: required at most what schedule.warmup = {warmup:g} leaves of the run, got {decay:g}; "
+                "make one of them smaller"
+            )
         return self
 
     def to_toml(self) -> str:
