@@ -18,7 +18,7 @@ import _report
 from windownet import config
 from windownet.data.batches import Batch
 from windownet.model import reference
-from windownet.optim.build import build
+from windownet.optim.build import build, build_rowwise
 from windownet.train.prepare import Prepared, prepare
 from windownet.train.step import Step, TrainState
 
@@ -38,7 +38,7 @@ def reference_loss(module: reference.Reference, batch: Batch, key: jax.Array) ->
 
 
 def ours(prepared: Prepared, batches: Batch, steps: int) -> Callable[[], Any]:
-    step = Step(prepared.network, build(prepared.config, steps))
+    step = Step(prepared.network, build_rowwise(prepared.config, steps))
     state = [step.init(0)]
     on_device = jax.device_put(batches)
 
@@ -58,10 +58,12 @@ def jax_grad_in_scan(prepared: Prepared, batches: Batch, steps: int) -> Callable
     def one(state: TrainState, batch: Batch) -> tuple[TrainState, jax.Array]:
         value, gradient = jax.value_and_grad(loss)(state.params, batch, jax.random.fold_in(state.key, state.step))
         updates, inner = optimizer.update(gradient, state.optimizer, state.params)
-        return TrainState(optax.apply_updates(state.params, updates), inner, state.step + 1, state.key), value
+        params = optax.apply_updates(state.params, updates)
+        return state._replace(params=params, optimizer=inner, step=state.step + 1), value
 
     many = jax.jit(lambda state, stack: jax.lax.scan(one, state, stack), donate_argnums=0)
-    state = [Step(prepared.network, optimizer).init(0)]
+    first = Step(prepared.network, build_rowwise(prepared.config, steps)).init(0)
+    state = [first._replace(optimizer=optimizer.init(first.params))]
     on_device = jax.device_put(global_ids(batches))
 
     def run() -> Any:
@@ -72,7 +74,7 @@ def jax_grad_in_scan(prepared: Prepared, batches: Batch, steps: int) -> Callable
 
 
 def flax_loop(prepared: Prepared, batches: Batch, steps: int) -> Callable[[], Any]:
-    params = Step(prepared.network, build(prepared.config, steps)).init(0).params
+    params = Step(prepared.network, build_rowwise(prepared.config, steps)).init(0).params
     module = reference.from_params(prepared.network, params)
     optimizer = nnx.Optimizer(module, build(prepared.config, steps), wrt=nnx.Param)
     stack = global_ids(batches)

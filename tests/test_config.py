@@ -39,7 +39,14 @@ def wrong_types(annotation):
         return [3, "a", True, {}, *([wrong] for wrong in wrong_types(getattr(inner, "__origin__", inner)))]
     if typing.get_origin(annotation) is typing.Literal:
         return ["neither", "", 1, True, [], {}]
-    return {int: [1.5, "1", True, [], {}], float: ["1.0", True, [], {}], str: [1, True, 1.5, [], {}]}[annotation]
+    if typing.get_origin(annotation) is dict:
+        return [3, "a", True, [], {"x": -1.0}, {"x": "a"}, {"x": float("inf")}]
+    return {
+        bool: [1, 0, "true", 1.5, [], {}],
+        int: [1.5, "1", True, [], {}],
+        float: ["1.0", True, [], {}],
+        str: [1, True, 1.5, [], {}],
+    }[annotation]
 
 
 def out_of_range(metadata):
@@ -74,7 +81,7 @@ def test_a_wrong_value_is_answered_with_its_key(key):
     assert len(values) >= 5
     for value in values:
         message = refusal(tree=tree_of(key, value))
-        assert message.startswith((f"a.toml: {key}: required ", f"a.toml: {key}[")), value
+        assert message.startswith((f"a.toml: {key}: required ", f"a.toml: {key}[", f"a.toml: {key}.x: ")), value
         assert ": required " in message
         assert ", got " in message
 
@@ -227,11 +234,13 @@ def test_files_of_other_systems_are_read(tmp_path):
 def changed(annotation, default, metadata):
     """A valid value that is not the default."""
     if typing.get_origin(annotation) is typing.Literal:
-        return next(choice for choice in typing.get_args(annotation) if choice not in (default, "hub"))
+        return next(choice for choice in typing.get_args(annotation) if choice not in (default, "hub", "freeze"))
     if typing.get_origin(annotation) is tuple:
         return (7, 9) if annotation == tuple[config_module.Width, ...] else ('"', "\u2028\\")
     if annotation is str:
         return f"{default}'\"\\ #=\n\r\t\u2028\u0085\x01\U0001f600"
+    if annotation in (bool, dict[str, config_module.NonNegative]):
+        return not default if annotation is bool else {'"output.*"': 2.0, "": 0.5}
     if annotation is int:
         return default + 2
     return (default + 0.99) / 2 if default < 1 else default + 0.5

@@ -75,7 +75,7 @@ def train(config: Path, settings: tuple[str, ...], run_dir: Path | None, replace
     resolved = config_module.load(config, settings)
     folder = run_folder.choose(config, run_dir, replace)
     console = _console()
-    prepared = prepare(resolved)
+    prepared = prepare(resolved, console)
     splits = prepared.splits
     held_out = " (held out of train)" if splits.held_out else ""
     console.print(
@@ -93,6 +93,10 @@ def train(config: Path, settings: tuple[str, ...], run_dir: Path | None, replace
             markup=False,
             soft_wrap=True,
         )
+    for line in prepared.words.notes:
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
+    for line in prepared.words.warnings:
+        console.print(f"warning: {line}", style="yellow", highlight=False, soft_wrap=True, markup=False)
     run_folder.create(folder, resolved.to_toml())
     result = loop.train(prepared, folder, console)
     out = _console(stderr=False)

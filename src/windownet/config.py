@@ -32,6 +32,7 @@ Scheme = Literal["IO", "IOB1", "IOB2", "BIOES"]
 Count = Annotated[int, Field(ge=1)]
 Width = Annotated[int, Field(ge=1, le=65_536)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
+NonNegative = Annotated[float, Field(ge=0)]
 
 
 class _Section(pydantic.BaseModel):
@@ -85,6 +86,24 @@ class FeaturesConfig(_Section):
     min_count: Count = Field(2, description="words seen less often in training share the row of rare words")
 
 
+class WordsConfig(_Section):
+    """The word table: pretrained vectors, and whether training moves them."""
+
+    vectors: str = Field("", description="file of pretrained word vectors; empty: none")
+    format: Literal["auto", "glove", "word2vec", "word2vec-binary", "npy", "safetensors"] = Field(
+        "auto", description="layout of that file; auto: told by its name and first bytes"
+    )
+    skip_bad_lines: bool = Field(False, description="count its bad lines and go on, instead of stopping at the first")
+    extra: int = Field(
+        400_000, ge=0, description="at most this many words that only the file has get a row, its first ones"
+    )
+    update: Literal["fine-tune", "freeze", "auto"] = Field(
+        "fine-tune", description="whether training moves the table; auto: decided by the size of the training data"
+    )
+    unfreeze_after: int = Field(0, ge=0, description="fine-tune: epochs in which the table still stays as it is")
+    anchor: float = Field(0.0, ge=0, description="L2 penalty that draws a batch's rows to what training began with")
+
+
 class ModelConfig(_Section):
     """The window network."""
 
@@ -121,6 +140,15 @@ class OptimizerConfig(_Section):
     b2: Rate = Field(0.999, description="adam, adamw: decay of the mean square")
     eps: float = Field(1e-8, gt=0, description="adagrad, rmsprop, adam, adamw: added to the root")
     weight_decay: float = Field(1e-4, ge=0, description="adamw: decoupled decay a step, times the rate")
+    rates: dict[str, NonNegative] = Field(
+        {},
+        description='factors of the rate by parameter, such as {words = 0.1, "output.*" = 2}; the first match counts',
+    )
+    rows: Literal["exact", "replay", "lazy", "dense"] = Field(
+        "exact",
+        description="the word table's updates: exact: of touched rows only, those that a row missed in closed form; "
+        "replay: the same one by one; lazy: missed updates are never made; dense: of every row at every step",
+    )
 
 
 class ScheduleConfig(_Section):
@@ -178,6 +206,7 @@ class Config(_Section):
 
     data: DataConfig = DataConfig()
     features: FeaturesConfig = FeaturesConfig()
+    words: WordsConfig = WordsConfig()
     model: ModelConfig = ModelConfig()
     regularization: RegularizationConfig = RegularizationConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -197,6 +226,31 @@ class Config(_Section):
             raise ValueError(
                 f"schedule.decay: required at most what schedule.warmup = {warmup:g} leaves of the run, got {decay:g}; "
                 "make one of them smaller"
+            )
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _rows_can_catch_up(self) -> Self:
+        o = self.optimizer
+        if o.rows == "exact" and o.name in ("adam", "adamw") and o.b1 >= o.b2**0.5:
+            raise ValueError(
+                f"optimizer.rows: 'exact' required optimizer.b1 below the root of optimizer.b2, got {o.b1:g} and "
+                f"{o.b2:g}; set optimizer.rows = 'replay'"
+            )
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _table_is_unfrozen(self) -> Self:
+        w = self.words
+        if w.unfreeze_after and w.update == "freeze":
+            raise ValueError(
+                f"words.unfreeze_after: required words.update = 'fine-tune' with it, got 'freeze' and "
+                f"{w.unfreeze_after}; leave one of them out"
+            )
+        if w.unfreeze_after >= self.train.epochs:
+            raise ValueError(
+                f"words.unfreeze_after: required fewer than train.epochs = {self.train.epochs}, got "
+                f"{w.unfreeze_after}; set words.update = 'freeze' for a table that never moves"
             )
         return self
 
@@ -295,6 +349,10 @@ def _required(error: Any, section: str) -> str:
             return 'a list, such as [1, 2] or ["a", "b"]'
         case "literal_error":
             return f"one of {error['ctx']['expected']}"
+        case "dict_type":
+            return 'a table, such as {words = 0.1, "output.*" = 2}'
+        case "bool_type":
+            return "true or false"
         case "int_type":
             return "an integer"
         case "float_type":

@@ -10,15 +10,26 @@ import pytest
 from windownet.data.batches import Batch
 from windownet.model import reference
 from windownet.model.network import WindowNetwork
+from windownet.optim import missed
+from windownet.optim.rowwise import Rowwise, rowwise
 from windownet.train.step import Step, TrainState
+from windownet.train.word_table import WordTable
 
 NETWORK = WindowNetwork(9, 5, 3, 3, 4, 2, (6,), "tanh", 0.3, 0.3)
 
 
+def rows_of(inner: optax.GradientTransformation, closed: missed.Missed | None = None) -> Rowwise:
+    return rowwise(inner, "exact", tables=["words"], missed=closed)
+
+
+def adam(rate: float) -> Rowwise:
+    return rows_of(optax.adam(rate), missed.adam(rate))
+
+
 def stack(steps: int, seed: int = 0) -> Batch:
     rng = np.random.default_rng(seed)
-    rows = np.stack([rng.permutation(9)[:6] for _ in range(steps)]).astype(np.int32)
-    words = rng.integers(0, 6, (steps, 8, 3)).astype(np.int32)
+    rows = np.stack([np.append(rng.permutation(9)[:5], 9) for _ in range(steps)]).astype(np.int32)
+    words = rng.integers(0, 5, (steps, 8, 3)).astype(np.int32)
     capitals = rng.integers(0, 5, (steps, 8, 3)).astype(np.int32)
     tags = rng.integers(0, 3, (steps, 8)).astype(np.int32)
     return Batch(rows, words, capitals, tags, np.ones((steps, 8), bool))
@@ -37,7 +48,7 @@ def same(a: Any, b: Any) -> bool:
 
 def test_a_call_of_k_steps_is_k_calls_of_one() -> None:
     batches = stack(4)
-    many, one = Step(NETWORK, optax.adam(1e-2)), Step(NETWORK, optax.adam(1e-2))
+    many, one = Step(NETWORK, adam(1e-2)), Step(NETWORK, adam(1e-2))
     state, losses = many(many.init(3), batches)
     single = one.init(3)
     singly = []
@@ -50,14 +61,19 @@ def test_a_call_of_k_steps_is_k_calls_of_one() -> None:
         assert np.allclose(a, b, rtol=1e-5, atol=1e-7)
 
 
-def test_steps_equal_the_reference_under_jax_grad() -> None:
+@pytest.mark.parametrize("mode", ["exact", "replay", "dense"])
+def test_steps_equal_the_dense_reference_under_jax_grad(mode: str) -> None:
     batches, optimizer = stack(5), optax.adam(1e-2)
-    step = Step(NETWORK, optimizer)
+    if mode == "exact":
+        step = Step(NETWORK, adam(1e-2))
+    else:
+        step = Step(NETWORK, rowwise(optimizer, "exact" if mode == "replay" else "dense", tables=["words"]))
     state = step.init(1)
     params, inner, key = state.params, optimizer.init(state.params), state.key
     params = jax.tree.map(lambda x: x.copy(), params)
     key = key.copy()
     state, losses = step(state, batches)
+    state = step.settle(state)
     for n in range(5):
         batch = Batch(*(array[n] for array in batches))
         loss, gradient = jax.value_and_grad(
@@ -71,7 +87,7 @@ def test_steps_equal_the_reference_under_jax_grad() -> None:
 
 
 def test_compiles_once_and_counts_when_it_does_not() -> None:
-    step = Step(NETWORK, optax.sgd(0.1))
+    step = Step(NETWORK, rows_of(optax.sgd(0.1)))
     state = step.init(0)
     for seed in range(3):
         state, _ = step(state, stack(2, seed))
@@ -81,7 +97,7 @@ def test_compiles_once_and_counts_when_it_does_not() -> None:
 
 
 def test_the_state_is_donated() -> None:
-    step = Step(NETWORK, optax.adam(0.1))
+    step = Step(NETWORK, adam(0.1))
     state = step.init(0)
     step(state, stack(2))
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.params))
@@ -90,8 +106,54 @@ def test_the_state_is_donated() -> None:
 
 def test_two_runs_have_the_same_bits_and_another_seed_others() -> None:
     def run(seed: int) -> TrainState:
-        step = Step(NETWORK, optax.adam(0.1))
+        step = Step(NETWORK, adam(0.1))
         return step(step.init(seed), stack(3))[0]
 
     assert same(run(0), run(0))
     assert not same(run(0).params, run(1).params)
+
+
+def test_a_frozen_table_keeps_its_bits_and_the_rest_trains_as_if_it_were_a_constant() -> None:
+    decaying = optax.adamw(0.1, weight_decay=0.5)
+    step = Step(NETWORK, rows_of(decaying, missed.adam(0.1, weight_decay=0.5)))
+    state = step.init(0)
+    before = jax.device_get(state.params)
+    state, _ = step(state, stack(3), frozen=True)
+    state = step.settle(state, frozen=True)
+    state = step.settle(state)
+    assert (np.asarray(state.params["words"]) == before["words"]).all()
+    assert not (np.asarray(state.params["capitals"]) == before["capitals"]).any()
+    moments = state.optimizer.inner[0]
+    assert not np.asarray(moments.mu["words"]).any()
+
+    thawed, _ = step(state, stack(2))
+    assert step.traces == 2
+    touched = np.unique(stack(2).rows[stack(2).rows < 9])
+    assert (np.asarray(thawed.params["words"]) != before["words"])[touched].any(axis=1).all()
+
+
+def test_the_anchor_is_the_gradient_of_half_its_squared_distance() -> None:
+    batches = stack(1)
+    plain, anchored = Step(NETWORK, rows_of(optax.sgd(1.0))), Step(NETWORK, rows_of(optax.sgd(1.0)), anchor=0.3)
+
+    def after(step: Step, moved: float) -> tuple[np.ndarray, float]:
+        state = step.init(0)
+        words = state.params["words"] + moved
+        state, losses = step(state._replace(params={**state.params, "words": words}), batches)
+        return np.asarray(state.params["words"]), float(losses[0])
+
+    for moved in (0.0, 0.5):
+        (without, loss), (with_anchor, penalized) = after(plain, moved), after(anchored, moved)
+        touched = batches.rows[0][batches.rows[0] < 9]
+        pulled = without - with_anchor
+        assert np.allclose(pulled[touched], 0.3 * moved, atol=1e-6)
+        assert not np.delete(pulled, touched, axis=0).any()
+        assert penalized - loss == pytest.approx(0.15 * touched.size * 4 * moved**2, abs=1e-5)
+
+
+def test_pretrained_rows_begin_as_the_file_has_them_and_others_as_drawn() -> None:
+    table, found = np.full((9, 4), 7, np.float32), np.arange(9) % 2 == 0
+    words = np.asarray(Step(NETWORK, adam(0.1)).init(0, WordTable(table, found, 0, (), ())).params["words"])
+    drawn = np.asarray(Step(NETWORK, adam(0.1)).init(0).params["words"])
+    assert (words[found] == 7).all()
+    assert (words[~found] == drawn[~found]).all()

@@ -78,5 +78,9 @@ class Vocabulary:
             known.clear()
         for word in words:
             if word not in known:
-                known[word] = self._rows.get(self.normalization(word), RARE)
+                known[word] = self._row(self.normalization(word))
         return np.fromiter((known[word] for word in words), np.int32, len(words))
+
+    def _row(self, word: str) -> int:
+        # A vocabulary that keeps case may still know a word in lower case alone, as files of vectors often do.
+        return self._rows.get(word) or self._rows.get(word.lower(), RARE)

@@ -60,8 +60,33 @@ class WindowNetwork:
 
     def scores(self, params: Params, batch: Batch, key: jax.Array | None = None) -> Any:
         """Logits [B, L] of the middle words' tags; `key` turns dropout on."""
+        return self._scores(self._rows(params, batch), params, batch, key)
+
+    def loss(
+        self, params: Params, batch: Batch, key: jax.Array | None = None, start: Any = None, anchor: float = 0.0
+    ) -> Any:
+        """Mean cross-entropy of the batch's tags, a scalar in nats, and what draws word vectors to their start.
+
+        Args:
+          params: the parameters.
+          batch: B windows.
+          key: turns dropout on.
+          start: words [V, D] as training began with them, for `anchor`.
+          anchor: adds `anchor / 2` times the squared distances of the batch's U rows from `start`.
+        """
+        rows = self._rows(params, batch)
+        loss = ops.softmax_cross_entropy(self._scores(rows, params, batch, key), batch.tags, batch.mask)
+        if not anchor:
+            return loss
+        moved = ops.sum(ops.square(ops.subtract(rows, ops.take_rows(start, batch.rows, unique=True))))
+        return ops.add(loss, ops.multiply(moved, jnp.asarray(anchor / 2, moved.dtype)))
+
+    def _rows(self, params: Params, batch: Batch) -> Any:
+        return ops.take_rows(params["words"], batch.rows, unique=True)
+
+    def _scores(self, rows: Any, params: Params, batch: Batch, key: jax.Array | None) -> Any:
         keys = (None,) * (1 + len(self.hidden)) if key is None else jax.random.split(key, 1 + len(self.hidden))
-        words = ops.embed(ops.take_rows(params["words"], batch.rows, unique=True), batch.words)
+        words = ops.embed(rows, batch.words)
         capitals = ops.embed(params["capitals"], batch.capitals)
         x = ops.concatenate(words, capitals, axis=2)
         x = ops.reshape(x, shape=(x.shape[0], x.shape[1] * x.shape[2]))
@@ -71,10 +96,6 @@ class WindowNetwork:
             x = ops.OPS[self.nonlinearity](*([x, layer["slope"]] if "slope" in layer else [x]))
             x = _dropout(x, layer_key, self.hidden_dropout)
         return ops.affine(x, params["output"]["w"], params["output"]["b"])
-
-    def loss(self, params: Params, batch: Batch, key: jax.Array | None = None) -> Any:
-        """Mean cross-entropy of the batch's tags, a scalar in nats."""
-        return ops.softmax_cross_entropy(self.scores(params, batch, key), batch.tags, batch.mask)
 
 
 def _dropout(x: Any, key: Any, rate: float) -> Any:

@@ -47,17 +47,19 @@ class RowwiseState(NamedTuple):
 
 
 class Rowwise(optax.GradientTransformation):  # type: ignore[misc]
-    """An optax transformation, with two functions more for tables whose rows lag behind.
+    """An optax transformation, with three functions more for tables whose rows lag behind.
 
     Attributes:
       touch: `touch(params, state, {table: rows int [U]}) -> (params, state)`: lets the named rows catch up with the
         updates that they missed, so that the forward pass reads what it would under the dense optimizer. A row number
         of V or more is padding. Nothing to do unless the mode is "exact".
       flush: `flush(params, state) -> (params, state)`: the same for all rows, before a table is read whole.
+      skip: `skip(state) -> state`: no row has missed anything up to now; for tables that were frozen so far.
     """
 
     touch: Callable[[Any, RowwiseState, Mapping[str, Any]], tuple[Any, RowwiseState]]
     flush: Callable[[Any, RowwiseState], tuple[Any, RowwiseState]]
+    skip: Callable[[RowwiseState], RowwiseState]
 
 
 def rowwise(
@@ -81,7 +83,7 @@ def rowwise(
         they are replayed one by one, for touched rows only, which is right for every `inner`.
 
     Returns:
-      An optax transformation with `touch` and `flush`.
+      An optax transformation with `touch`, `flush` and `skip`.
 
     Raises:
       ValueError: an unknown mode; a table that the parameters do not have.
@@ -175,8 +177,14 @@ def rowwise(
     def flush(params: Any, state: RowwiseState) -> tuple[Any, RowwiseState]:
         return touch(params, state, {n: jnp.arange(t.shape[0]) for n, t in _tables(params, names).items()})
 
+    def skip(state: RowwiseState) -> RowwiseState:
+        return state._replace(
+            last={name: jnp.full_like(last, state.step) for name, last in state.last.items()},
+            outlook={name: jnp.broadcast_to(state.now, outlook.shape) for name, outlook in state.outlook.items()},
+        )
+
     transformation = Rowwise(init, update)
-    transformation.touch, transformation.flush = touch, flush
+    transformation.touch, transformation.flush, transformation.skip = touch, flush, skip
     return transformation
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from windownet.data.prefetch import prefetch
 from windownet.data.scores import Scores
 from windownet.errors import InputError
-from windownet.optim.build import build as build_optimizer
+from windownet.optim.build import build_rowwise
 from windownet.tagger import artifact
 from windownet.tagger.artifact import Artifact
 from windownet.tagger.tagger import Predictor, Tagger, by_sentence, score
@@ -64,7 +64,8 @@ class _Run:
         self._log = log
         config = prepared.config
         self._epochs = config.train.epochs
-        self._step = Step(prepared.network, build_optimizer(config, self._epochs * prepared.epochs.steps))
+        optimizer = build_rowwise(config, self._epochs * prepared.epochs.steps)
+        self._step = Step(prepared.network, optimizer, config.words.anchor)
         self._predict = Predictor(prepared.network)
         self._dev = prepared.encode(prepared.splits.dev)
         self._tokens_a_call = len(prepared.train.positions) / prepared.epochs.calls
@@ -78,7 +79,7 @@ class _Run:
         epoch = 0
         start = time.perf_counter()
         try:
-            state = self._step.init(self._prepared.config.train.seed)
+            state = self._step.init(self._prepared.config.train.seed, self._prepared.words)
             with self._log.progress(self._epochs * self._prepared.epochs.calls):
                 for epoch in range(1, self._epochs + 1):
                     state = self._one_epoch(state, epoch)
@@ -93,15 +94,17 @@ class _Run:
         losses: list[float] = []
         # One call stays in flight: its losses are fetched when the next one has been given to the device.
         in_flight: tuple[int, jax.Array] | None = None
+        frozen = epoch <= self._prepared.words.frozen_epochs
         self._clock = time.perf_counter()
         for call, batches in enumerate(prefetch(self._prepared.epochs.epoch(epoch))):
-            state, call_losses = self._step(state, batches)
+            state, call_losses = self._step(state, batches, frozen=frozen)
             if in_flight is not None:
                 losses.extend(self._fetch(epoch, *in_flight))
             in_flight = (call, call_losses)
         if in_flight is not None:
             losses.extend(self._fetch(epoch, *in_flight))
-        if self._step.traces > 1:
+        state = self._step.settle(state, frozen=frozen)
+        if self._step.traces > self._programs(epoch):
             self._log.warn(f"the training step was compiled {self._step.traces} times, in epoch {epoch} again")
         numbers = self._predict(state.params, self._dev)
         dev = score(self._prepared.splits.dev, by_sentence(numbers, self._dev, self._prepared.tags))
@@ -140,6 +143,9 @@ class _Run:
             tokens_per_second=self._tokens_a_call / elapsed,
         )
         return [float(loss) for loss in fetched]
+
+    def _programs(self, epoch: int) -> int:
+        return 2 if 0 < self._prepared.words.frozen_epochs < epoch else 1
 
     def _save(self, state: TrainState, name: str) -> None:
         params = jax.device_get(state.params)

@@ -4,6 +4,8 @@ import collections
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rich.console import Console
+
 from windownet.config import Config
 from windownet.data import sources, tags
 from windownet.data.batches import Encoded, Epochs, Windows, encode
@@ -13,6 +15,8 @@ from windownet.data.vocabulary import Normalization, Vocabulary
 from windownet.errors import InputError
 from windownet.model.network import WindowNetwork
 from windownet.tagger import artifact
+from windownet.train import word_table
+from windownet.train.word_table import WordTable
 
 
 @dataclass(frozen=True)
@@ -22,11 +26,12 @@ class Prepared:
     Attributes:
       config: the whole config.
       splits: the labelled sentences.
-      vocabulary: the training words.
+      vocabulary: the words of training, and those that only the file of vectors has.
       tags: L tags by number, in the network's scheme.
       network: the network, without parameters.
       train: the training data, encoded.
       epochs: its batches.
+      words: the word table's first values and what training may do to it.
     """
 
     config: Config
@@ -36,17 +41,22 @@ class Prepared:
     network: WindowNetwork
     train: Encoded
     epochs: Epochs
+    words: WordTable
 
     def encode(self, sentences: Sequence[Sentence]) -> Encoded:
         """Sentences as the network takes them, without their tags."""
         return encode([s.words for s in sentences], self.vocabulary, self.config.model.window // 2)
 
 
-def prepare(config: Config) -> Prepared:
-    """Read the data, build the vocabulary and encode the training part.
+def prepare(config: Config, console: Console | None = None) -> Prepared:
+    """Read the data and the word vectors, build the vocabulary and encode the training part.
+
+    Args:
+      config: the whole config.
+      console: where to show how reading goes.
 
     Raises:
-      InputError: the data is missing or malformed, or has no mention to learn.
+      InputError: the data or the vectors are missing or malformed, or there is no mention to learn.
     """
     splits = sources.load(config.data, config.train.seed)
     types = {span.type for sentence in splits.train for span in tags.spans(sentence.tags)}
@@ -56,11 +66,12 @@ def prepare(config: Config) -> Prepared:
             "set data.tag_column, data.scheme or data.drop_types to what the file has"
         )
     names = tuple(tags.labels(types, config.model.scheme))
-    vocabulary = Vocabulary.build(
+    seen = Vocabulary.build(
         (sentence.words for sentence in splits.train),
         Normalization(config.features.case, config.features.digits),
         config.features.min_count,
     )
+    vocabulary = word_table.extend(config, seen, console)
     numbers = {tag: number for number, tag in enumerate(names)}
     train = encode(
         [sentence.words for sentence in splits.train],
@@ -71,7 +82,8 @@ def prepare(config: Config) -> Prepared:
     windows = Windows(train, len(vocabulary), config.model.window, config.train.batch_size)
     epochs = Epochs(windows, config.train.steps_per_call, config.train.seed)
     network = artifact.network(config, len(vocabulary), len(names))
-    return Prepared(config, splits, vocabulary, names, network, train, epochs)
+    words = word_table.build(config, vocabulary, len(seen), len(train.positions), console)
+    return Prepared(config, splits, vocabulary, names, network, train, epochs, words)
 
 
 def unseen_types(prepared: Prepared) -> dict[str, dict[str, int]]:

@@ -7,9 +7,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from windownet.autodiff import value_and_grad
+from windownet.autodiff import RowSparse, value_and_grad
 from windownet.data.batches import Batch
 from windownet.model.network import Params, WindowNetwork
+from windownet.optim.build import TABLE
+from windownet.optim.rowwise import Rowwise, RowwiseState
+from windownet.train.word_table import WordTable
 
 
 class TrainState(NamedTuple):
@@ -17,51 +20,98 @@ class TrainState(NamedTuple):
 
     Attributes:
       params: the network's parameters.
-      optimizer: optax's state.
+      optimizer: the optimizer's state.
       step: int32 scalar, steps done.
       key: the run's random key; step n draws from it folded with n.
+      start: words [V, D] as they were before the first step, where words.anchor draws them there; else None.
     """
 
     params: Params
-    optimizer: Any
+    optimizer: RowwiseState
     step: jax.Array
     key: jax.Array
+    start: jax.Array | None = None
 
 
 class Step:
-    """K steps of one run in one compiled call; `traces` counts how often jax had to compile it."""
+    """K steps of one run in one compiled call.
 
-    def __init__(self, network: WindowNetwork, optimizer: optax.GradientTransformation) -> None:
+    Args:
+      network: the network.
+      optimizer: acts on touched rows of the word table.
+      anchor: strength of the penalty that draws word vectors to their start.
+
+    Attributes:
+      traces: how often jax had to compile it: once for steps that move the word table, once for such that do not.
+    """
+
+    def __init__(self, network: WindowNetwork, optimizer: Rowwise, anchor: float = 0.0) -> None:
         self.traces = 0
-        loss_and_gradient = value_and_grad(network.loss)
+        self._network, self._optimizer, self._anchor = network, optimizer, anchor
 
-        def one(state: TrainState, batch: Batch) -> tuple[TrainState, jax.Array]:
-            loss, gradient = loss_and_gradient(state.params, batch, jax.random.fold_in(state.key, state.step))
-            updates, inner = optimizer.update(gradient, state.optimizer, state.params)
-            params = optax.apply_updates(state.params, updates)
-            return TrainState(params, inner, state.step + 1, state.key), loss
-
-        def many(state: TrainState, batches: Batch) -> tuple[TrainState, jax.Array]:
-            self.traces += 1
-            return jax.lax.scan(one, state, batches)
-
-        def first(key: jax.Array) -> TrainState:
+        def first(key: jax.Array, pretrained: Any, found: Any) -> TrainState:
             init_key, key = jax.random.split(key)
             params = network.init(init_key)
-            return TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32), key)
+            if pretrained is not None:
+                params[TABLE] = jnp.where(found[:, None], pretrained, params[TABLE])
+            start = jnp.copy(params[TABLE]) if anchor else None
+            return TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32), key, start)
 
-        self._init: Callable[[jax.Array], TrainState] = jax.jit(first)
-        self._run: Callable[[TrainState, Batch], tuple[TrainState, jax.Array]] = jax.jit(many, donate_argnums=0)
+        def many(state: TrainState, batches: Batch, frozen: bool) -> tuple[TrainState, jax.Array]:
+            self.traces += 1
+            return jax.lax.scan(self._frozen if frozen else self._fine_tuned, state, batches)
 
-    def init(self, seed: int) -> TrainState:
-        """The state before the first step."""
+        def settle(state: TrainState, frozen: bool) -> TrainState:
+            if frozen:
+                return state._replace(optimizer=optimizer.skip(state.optimizer))
+            params, inner = optimizer.flush(state.params, state.optimizer)
+            return state._replace(params=params, optimizer=inner)
+
+        self._init: Callable[..., TrainState] = jax.jit(first)
+        self._run: Callable[..., tuple[TrainState, jax.Array]] = jax.jit(
+            many, static_argnames="frozen", donate_argnums=0
+        )
+        self._settle: Callable[..., TrainState] = jax.jit(settle, static_argnames="frozen", donate_argnums=0)
+
+    def init(self, seed: int, words: WordTable | None = None) -> TrainState:
+        """The state before the first step, with pretrained vectors in the rows that have one."""
         # Compiled as one program: op by op it would take most of a short run's start.
-        return self._init(jax.random.key(seed))
+        pretrained, found = (None, None) if words is None else (words.pretrained, words.found)
+        return self._init(jax.random.key(seed), pretrained, found)
 
-    def __call__(self, state: TrainState, batches: Batch) -> tuple[TrainState, jax.Array]:
+    def __call__(self, state: TrainState, batches: Batch, *, frozen: bool = False) -> tuple[TrainState, jax.Array]:
         """Run K steps on a stack of K batches; the given state is used up.
+
+        Args:
+          state: where to begin.
+          batches: every array with a leading axis K.
+          frozen: whether the word table stays as it is.
 
         Returns:
           The new state and the K losses, float32 [K].
         """
-        return self._run(state, batches)
+        return self._run(state, batches, frozen=frozen)
+
+    def settle(self, state: TrainState, *, frozen: bool = False) -> TrainState:
+        """Bring every row of the word table up to date, before it is read whole; the given state is used up."""
+        return self._settle(state, frozen=frozen)
+
+    def _fine_tuned(self, state: TrainState, batch: Batch) -> tuple[TrainState, jax.Array]:
+        params, inner = self._optimizer.touch(state.params, state.optimizer, {TABLE: batch.rows})
+        key = jax.random.fold_in(state.key, state.step)
+        loss_and_gradient = value_and_grad(self._network.loss, row_sparse=True)
+        loss, gradient = loss_and_gradient(params, batch, key, state.start, self._anchor)
+        return self._updated(state._replace(params=params, optimizer=inner), gradient), loss
+
+    def _frozen(self, state: TrainState, batch: Batch) -> tuple[TrainState, jax.Array]:
+        others = {name: leaf for name, leaf in state.params.items() if name != TABLE}
+        words = state.params[TABLE]
+        key = jax.random.fold_in(state.key, state.step)
+        loss, gradient = value_and_grad(lambda p: self._network.loss({**p, TABLE: words}, batch, key))(others)
+        nothing = RowSparse(jnp.zeros(0, jnp.int32), jnp.zeros((0, words.shape[1]), words.dtype), len(words), True)
+        return self._updated(state, {**gradient, TABLE: nothing}), loss
+
+    def _updated(self, state: TrainState, gradient: Any) -> TrainState:
+        updates, inner = self._optimizer.update(gradient, state.optimizer, state.params)
+        params = optax.apply_updates(state.params, updates)
+        return state._replace(params=params, optimizer=inner, step=state.step + 1)

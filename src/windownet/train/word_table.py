@@ -1,0 +1,140 @@
+"""The word table of a run: pretrained vectors in its rows, and whether training moves them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from windownet.config import Config, WordsConfig
+from windownet.data import vectors
+from windownet.data.vector_file import Options
+from windownet.data.vectors import Filled, Match
+from windownet.data.vocabulary import RARE, Vocabulary
+
+# Words of training text from which fine-tuning beat a frozen table (scripts/freeze_or_finetune.py,
+# docs/measurements.md).
+_ENOUGH_WORDS = 20_000
+
+
+@dataclass(frozen=True)
+class WordTable:
+    """What training begins with, and what it may do to it.
+
+    Attributes:
+      pretrained: the file's vectors, float32 [V, D], zeros where it has none; None without a file.
+      found: bool [V], whether the file had the row's word; None without a file.
+      frozen_epochs: how many epochs, from the first, leave the table as it is.
+      notes: lines that tell a person what was decided, and why.
+      warnings: lines that a person should act on.
+    """
+
+    pretrained: np.ndarray | None
+    found: np.ndarray | None
+    frozen_epochs: int
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def extend(config: Config, vocabulary: Vocabulary, console: Console | None) -> Vocabulary:
+    """The vocabulary with a row for words that only the file of vectors has, up to words.extra.
+
+    Raises:
+      InputError: the file is bad or of another width than model.word_width.
+    """
+    words = config.words
+    if not (words.vectors and words.extra):
+        return vocabulary
+    with _reading(words, "word vectors: words", console) as options:
+        return vectors.extend(
+            vocabulary, words.vectors, words.extra, expected_width=config.model.word_width, **options.options
+        )
+
+
+def build(
+    config: Config, vocabulary: Vocabulary, trained: int, words_in_training: int, console: Console | None
+) -> WordTable:
+    """Fill the table and decide what becomes of it.
+
+    Args:
+      config: the whole config.
+      vocabulary: V words, the first `trained` of them found in the training data.
+      trained: how many rows training text alone would have.
+      words_in_training: T, running words of the training data.
+      console: where to show progress.
+
+    Raises:
+      InputError: the file is bad or of another width than model.word_width.
+    """
+    words = config.words
+    frozen, notes, warnings = _decide(config, words_in_training)
+    if not words.vectors:
+        return WordTable(None, None, frozen, tuple(notes), tuple(warnings))
+    table = np.zeros((len(vocabulary), config.model.word_width), np.float32)
+    with _reading(words, "word vectors: numbers", console) as options:
+        filled = vectors.fill(table, vocabulary, words.vectors, **options.options)
+    found = filled.matches > Match.MISSING
+    of_training = int(found[RARE + 1 : trained].sum())
+    notes.insert(0, f"word vectors: {_matched(filled, of_training, trained - RARE - 1, len(vocabulary) - trained)}")
+    if not of_training:
+        warnings.append(
+            f"{words.vectors} has a vector for none of the {trained - RARE - 1:,} words of training; "
+            "see features.case and features.digits, and whether it is a file for this language"
+        )
+    if warning := filled.counts.warning():
+        warnings.append(f"{words.vectors}: {warning}")
+    return WordTable(table, found, frozen, tuple(notes), tuple(warnings))
+
+
+def _decide(config: Config, words_in_training: int) -> tuple[int, list[str], list[str]]:
+    words, epochs = config.words, config.train.epochs
+    match words.update:
+        case "freeze":
+            warnings = [] if words.vectors else ["words.update = 'freeze' without words.vectors: the words stay random"]
+            return epochs, ["word table: frozen"], warnings
+        case "auto" if not words.vectors:
+            return 0, ["word table: fine-tuned, as there are no pretrained vectors to keep"], []
+        case "auto" if words_in_training < _ENOUGH_WORDS:
+            return (
+                epochs,
+                [f"word table: frozen, as {words_in_training:,} training words are fewer than {_ENOUGH_WORDS:,}"],
+                [],
+            )
+        case "auto":
+            notes = [f"word table: fine-tuned, as {words_in_training:,} training words are {_ENOUGH_WORDS:,} or more"]
+            return words.unfreeze_after, notes, []
+    if words.unfreeze_after:
+        return words.unfreeze_after, [f"word table: frozen for {words.unfreeze_after} epochs, then fine-tuned"], []
+    return 0, [], []
+
+
+def _matched(filled: Filled, of_training: int, trained: int, extra: int) -> str:
+    exact, lower, normalized = (filled.count(match) for match in (Match.EXACT, Match.LOWER, Match.NORMALIZED))
+    return (
+        f"{of_training:,} of {trained:,} words of training have one, {extra:,} words beside them; "
+        f"{exact:,} matched exactly, {lower:,} in lower case, {normalized:,} normalized"
+    )
+
+
+class _reading:
+    """The options of a pass over the file, with a bar while it lasts."""
+
+    def __init__(self, words: WordsConfig, what: str, console: Console | None) -> None:
+        self.options = Options(
+            format=None if words.format == "auto" else words.format, skip_bad=words.skip_bad_lines, progress=None
+        )
+        self._what, self._bar = what, None
+        if console is not None:
+            columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
+            self._bar = Progress(*columns, console=console, transient=True)
+
+    def __enter__(self) -> "_reading":
+        if (bar := self._bar) is not None:
+            bar.start()
+            task = bar.add_task(self._what, total=None)
+            self.options["progress"] = lambda done, total: bar.update(task, completed=done, total=total)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
