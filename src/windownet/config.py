@@ -122,6 +122,30 @@ class ModelConfig(_Section):
         return window
 
 
+class InitConfig(_Section):
+    """The first values of the parameters."""
+
+    weights: Literal[
+        "glorot_uniform",
+        "glorot_normal",
+        "he_uniform",
+        "he_normal",
+        "lecun_uniform",
+        "lecun_normal",
+        "fan_in",
+        "orthogonal",
+        "uniform",
+        "zeros",
+    ] = Field("glorot_uniform", description="distribution of the weight matrices")
+    weight_bound: float = Field(0.05, gt=0, description="uniform: weights are drawn from -weight_bound to weight_bound")
+    table_bound: float = Field(
+        0.1, gt=0, description="vectors of words and capitalizations are drawn from -table_bound to table_bound"
+    )
+    output_bias: Literal["zeros", "log_odds"] = Field(
+        "zeros", description="bias of each tag's score; log_odds: the logarithm of the tag's share of the training data"
+    )
+
+
 class RegularizationConfig(_Section):
     """What keeps the network from learning the training data by heart."""
 
@@ -208,6 +232,7 @@ class Config(_Section):
     features: FeaturesConfig = FeaturesConfig()
     words: WordsConfig = WordsConfig()
     model: ModelConfig = ModelConfig()
+    init: InitConfig = InitConfig()
     regularization: RegularizationConfig = RegularizationConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
