@@ -72,6 +72,7 @@ def test_log_odds_give_the_tags_shares_from_the_first_step() -> None:
     counts = (89, 7, 0, 0)
     config = InitConfig(weights="zeros", output_bias="log_odds")
     params = network(config, counts).init(jax.random.key(0))
+    assert np.exp(params["output"]["b"]).sum() == pytest.approx(1)
     place = np.zeros((2, 3), np.int32)
     batch = Batch(np.arange(5, dtype=np.int32), place, place, np.zeros(2, np.int32), np.ones(2, bool))
     shares = jax.nn.softmax(network(config, counts).scores(params, batch))
