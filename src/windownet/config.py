@@ -100,7 +100,7 @@ class WordsConfig(_Section):
     update: Literal["fine-tune", "freeze", "auto"] = Field(
         "fine-tune", description="whether training moves the table; auto: decided by the size of the training data"
     )
-    unfreeze_after: int = Field(0, ge=0, description="fine-tune: epochs in which the table still stays as it is")
+    unfreeze_after: int = Field(0, ge=0, description="fine-tune, auto: epochs in which the table still stays as it is")
     anchor: float = Field(0.0, ge=0, description="L2 penalty that draws a batch's rows to what training began with")
 
 
