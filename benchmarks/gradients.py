@@ -60,7 +60,7 @@ def measure(name: str, settings: tuple[str, ...]) -> tuple[list[dict[str, Any]],
     params, key = network.init(jax.random.key(0)), jax.random.key(1)
     makers: dict[str, Callable[[], Callable[..., Any]]] = {
         "forward": lambda: lambda p, b, k: network.loss(p, b, k),
-        "hand": lambda: lambda p, b, k: value_and_grad(network.loss)(p, b, k),
+        "hand": lambda: lambda p, b, k: value_and_grad(network.loss, row_sparse=True)(p, b, k),
         "jax.grad": lambda: lambda p, b, k: jax.value_and_grad(functools.partial(flax_loss, network))(p, b, k),
     }
     programs = {n: compiled(make, params, batch, key) for n, make in makers.items()}

@@ -166,7 +166,7 @@ class OptimizerConfig(_Section):
     weight_decay: float = Field(1e-4, ge=0, description="adamw: decoupled decay a step, times the rate")
     rates: dict[str, NonNegative] = Field(
         {},
-        description='factors of the rate by parameter, such as {words = 0.1, "output.*" = 2}; the first match counts',
+        description='factor of the rate by parameter, such as {words = 0.1, "output.*" = 2}; the first match counts',
     )
     rows: Literal["exact", "replay", "lazy", "dense"] = Field(
         "exact",

@@ -31,14 +31,14 @@ class Missed(NamedTuple):
 
     Attributes:
       rate: update number k from 1, an array -> its factor.
-      decay: update number k -> the share of the row that it takes away.
+      decay: update number k -> the share of the row that it takes away; None where nothing is.
       ratio: how much of the direction is left after one more update, in [0, 1).
       direction: {state field: rows [U, D]} -> [U, D], what missed updates are multiples of.
       fade: {state field: what is left of it after one more update}.
     """
 
     rate: Schedule
-    decay: Schedule
+    decay: Schedule | None
     ratio: float
     direction: Callable[[Mapping[str, Any]], Any]
     fade: Mapping[str, float]
@@ -77,12 +77,15 @@ class Missed(NamedTuple):
         terms = 1 if not self.ratio else math.ceil(math.log(_REST * (1 - self.ratio)) / math.log(self.ratio))
         j = jnp.arange(1, terms + 1)
         k = step + j
-        growth = jnp.cumsum(-jnp.log1p(-self._decay(k)))
         share = self.ratio ** j.astype(jnp.float32) if self.ratio else jnp.zeros(1)
-        return jnp.sum(jnp.broadcast_to(self.rate(k), j.shape) * share * jnp.exp(growth)).astype(jnp.float32)
+        share *= jnp.broadcast_to(self.rate(k), j.shape)
+        if self.decay is not None:
+            share *= jnp.exp(jnp.cumsum(-jnp.log1p(-self._decay(k))))
+        return jnp.sum(share).astype(jnp.float32)
 
     def _decay(self, k: jax.Array) -> jax.Array:
-        return jnp.broadcast_to(jnp.asarray(self.decay(k), jnp.float32), k.shape)
+        decay = 0.0 if self.decay is None else self.decay(k)
+        return jnp.broadcast_to(jnp.asarray(decay, jnp.float32), k.shape)
 
 
 def adam(learning_rate: float | Schedule, b1: float = 0.9, b2: float = 0.999, weight_decay: float = 0.0) -> Missed:
@@ -108,7 +111,7 @@ def adam(learning_rate: float | Schedule, b1: float = 0.9, b2: float = 0.999, we
         root = jnp.sqrt(jnp.where(positive, fields["nu"], 1))
         return jnp.where(positive, fields["mu"] / root, 0)
 
-    return Missed(corrected, lambda k: weight_decay * rate(k - 1), b1 / math.sqrt(b2), direction, {"mu": b1, "nu": b2})
+    return Missed(corrected, _decoupled(rate, weight_decay), b1 / math.sqrt(b2), direction, {"mu": b1, "nu": b2})
 
 
 def momentum(
@@ -119,7 +122,7 @@ def momentum(
     factor = momentum if nesterov else 1.0
     return Missed(
         lambda k: factor * rate(k - 1),
-        lambda k: weight_decay * rate(k - 1),
+        _decoupled(rate, weight_decay),
         momentum,
         lambda fields: fields["trace"],
         {"trace": momentum},
@@ -133,8 +136,12 @@ def decay(learning_rate: float | Schedule, weight_decay: float = 0.0, **fade: fl
     `sum_of_squares=1.0` for `optax.adagrad`.
     """
     rate = _schedule(learning_rate)
-    return Missed(lambda k: 0.0 * rate(k - 1), lambda k: weight_decay * rate(k - 1), 0.0, lambda fields: 0.0, fade)
+    return Missed(lambda k: 0.0 * rate(k - 1), _decoupled(rate, weight_decay), 0.0, lambda fields: 0.0, fade)
 
 
 def _schedule(learning_rate: float | Schedule) -> Schedule:
     return learning_rate if callable(learning_rate) else lambda k: jnp.full(jnp.shape(k), learning_rate)
+
+
+def _decoupled(rate: Schedule, weight_decay: float) -> Schedule | None:
+    return (lambda k: weight_decay * rate(k - 1)) if weight_decay else None

@@ -45,7 +45,7 @@ def extend(config: Config, vocabulary: Vocabulary, console: Console | None) -> V
     words = config.words
     if not (words.vectors and words.extra):
         return vocabulary
-    with _reading(words, "word vectors: words", console) as options:
+    with _Pass(words, "word vectors: words", console) as options:
         return vectors.extend(
             vocabulary, words.vectors, words.extra, expected_width=config.model.word_width, **options.options
         )
@@ -71,7 +71,7 @@ def build(
     if not words.vectors:
         return WordTable(None, None, frozen, tuple(notes), tuple(warnings))
     table = np.zeros((len(vocabulary), config.model.word_width), np.float32)
-    with _reading(words, "word vectors: numbers", console) as options:
+    with _Pass(words, "word vectors: numbers", console) as options:
         filled = vectors.fill(table, vocabulary, words.vectors, **options.options)
     found = filled.matches > Match.MISSING
     of_training = int(found[RARE + 1 : trained].sum())
@@ -116,7 +116,7 @@ def _matched(filled: Filled, of_training: int, trained: int, extra: int) -> str:
     )
 
 
-class _reading:
+class _Pass:
     """The options of a pass over the file, with a bar while it lasts."""
 
     def __init__(self, words: WordsConfig, what: str, console: Console | None) -> None:
@@ -128,7 +128,7 @@ class _reading:
             columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
             self._bar = Progress(*columns, console=console, transient=True)
 
-    def __enter__(self) -> "_reading":
+    def __enter__(self) -> "_Pass":
         if (bar := self._bar) is not None:
             bar.start()
             task = bar.add_task(self._what, total=None)
