@@ -105,9 +105,7 @@ def main() -> None:
         mine, loop, scan = times["ours"], times["flax_loop"], times["jax_grad_in_scan"]
         rows.append(_report.row(f"step, {name}", mine, "ms", "flax nnx loop", loop, "ratio >= 1", loop >= mine))
         rows.append(
-            _report.row(
-                f"step, {name}", mine, "ms", "jax.grad of flax in our scan", scan, "ratio >= 1", scan >= mine
-            )
+            _report.row(f"step, {name}", mine, "ms", "jax.grad of flax in our scan", scan, "ratio >= 1", scan >= mine)
         )
     _report.write(rows, args.json)
 

@@ -151,27 +151,61 @@ class RegularizationConfig(_Section):
 
     input_dropout: Rate = Field(0.0, description="share of the window's values set to zero in training")
     hidden_dropout: Rate = Field(0.0, description="share of the hidden values set to zero in training")
+    word_dropout: Rate = Field(0.0, description="share of the words replaced by the rare one, drawn anew every epoch")
+    label_smoothing: Rate = Field(0.0, description="share of each tag's weight in the loss spread over all tags")
+    l2: float = Field(0.0, ge=0, description="times half the squared weights of all layers, added to the loss")
+    max_norm: float = Field(0.0, ge=0, description="bound of the norm of each hidden unit's weights; 0: none")
 
 
 class OptimizerConfig(_Section):
     """The optax optimizer."""
 
-    name: Literal["sgd", "momentum", "adagrad", "rmsprop", "adam", "adamw"] = Field("adam", description="which one")
+    name: Literal[
+        "sgd",
+        "momentum",
+        "nesterov",
+        "adagrad",
+        "rmsprop",
+        "adadelta",
+        "adam",
+        "adamw",
+        "nadam",
+        "radam",
+        "lion",
+    ] = Field("adam", description="which one")
     learning_rate: float = Field(1e-3, gt=0, description="peak rate; the schedule scales it")
-    momentum: Rate = Field(0.9, description="momentum: share of the last update kept")
-    decay: Rate = Field(0.9, description="rmsprop: decay of the mean square")
-    b1: Rate = Field(0.9, description="adam, adamw: decay of the mean")
-    b2: Rate = Field(0.999, description="adam, adamw: decay of the mean square")
-    eps: float = Field(1e-8, gt=0, description="adagrad, rmsprop, adam, adamw: added to the root")
-    weight_decay: float = Field(1e-4, ge=0, description="adamw: decoupled decay a step, times the rate")
+    momentum: Rate = Field(0.9, description="momentum, nesterov: share of the last update kept")
+    decay: Rate = Field(0.9, description="rmsprop, adadelta: decay of the mean squares")
+    b1: Rate = Field(0.9, description="adam, adamw, nadam, radam, lion: decay of the mean; lion: in the update")
+    b2: Rate = Field(
+        0.999,
+        description="adam, adamw, nadam, radam, lion: decay of the mean square; lion: of the mean, 0.99 is usual",
+    )
+    eps: float = Field(
+        1e-8,
+        gt=0,
+        description="adagrad, rmsprop, adadelta, adam, adamw, nadam, radam: added to the root",
+    )
+    weight_decay: float = Field(
+        0.0, ge=0, lt=1, description="decoupled: share of the weights taken off in each step, times the rate"
+    )
+    undecayed: tuple[str, ...] = Field(
+        ("*.b", "*.slope"), description="patterns of the parameters that weight_decay leaves alone"
+    )
+    clip_value: float = Field(0.0, ge=0, description="bound of every entry of the gradient; 0: none")
+    clip_norm: float = Field(0.0, ge=0, description="bound of the norm of the whole gradient; 0: none")
+    fan_in_rates: bool = Field(
+        False, description="whether the rate of each layer is divided by its inputs, as Collobert et al. have it"
+    )
     rates: dict[str, NonNegative] = Field(
         {},
         description='factor of the rate by parameter, such as {words = 0.1, "output.*" = 2}; the first match counts',
     )
     rows: Literal["exact", "replay", "lazy", "dense"] = Field(
         "exact",
-        description="the word table's updates: exact: of touched rows only, those that a row missed in closed form; "
-        "replay: the same one by one; lazy: missed updates are never made; dense: of every row at every step",
+        description="the word table's updates: exact: of touched rows only, those that a row missed in closed form "
+        "where there is one (radam, lion: as replay); replay: the same one by one; lazy: missed updates never made; "
+        "dense: of every row at every step",
     )
 
 
@@ -222,6 +256,11 @@ class TrainConfig(_Section):
     epochs: Count = Field(10, description="passes over the training data")
     batch_size: Count = Field(128, description="windows B in a step")
     steps_per_call: Count = Field(32, description="steps that one call of the compiled program runs, at most")
+    patience: int = Field(0, ge=0, description="epochs without a better dev F1 after which the run stops; 0: never")
+    average: Rate = Field(
+        0.0,
+        description="decay of the moving average of the parameters that is scored and saved in their place; 0: none",
+    )
     seed: int = Field(0, ge=0, lt=2**32, description="of the first values, the order of the data and dropout")
 
 
@@ -255,9 +294,29 @@ class Config(_Section):
         return self
 
     @pydantic.model_validator(mode="after")
+    def _decay_is_meant(self) -> Self:
+        name, decay = self.optimizer.name, self.optimizer.weight_decay
+        if name == "adamw" and not decay:
+            raise ValueError(
+                "optimizer.weight_decay: required above 0 for optimizer.name = 'adamw', got 0; set it, such as 0.01, "
+                "or take 'adam'"
+            )
+        if name == "adam" and decay:
+            raise ValueError(
+                f"optimizer.weight_decay: required 0 for optimizer.name = 'adam', got {decay:g}; take 'adamw', whose "
+                "decay it is, or regularization.l2 for a penalty in the loss"
+            )
+        if decay * self.optimizer.learning_rate >= 1:
+            raise ValueError(
+                f"optimizer.weight_decay: required less than 1 / optimizer.learning_rate, got {decay:g} with a rate of "
+                f"{self.optimizer.learning_rate:g}; a step would take off more than all"
+            )
+        return self
+
+    @pydantic.model_validator(mode="after")
     def _rows_can_catch_up(self) -> Self:
         o = self.optimizer
-        if o.rows == "exact" and o.name in ("adam", "adamw") and o.b1 >= o.b2**0.5:
+        if o.rows == "exact" and o.name in ("adam", "adamw", "nadam") and o.b1 >= o.b2**0.5:
             raise ValueError(
                 f"optimizer.rows: 'exact' required optimizer.b1 below the root of optimizer.b2, got {o.b1:g} and "
                 f"{o.b2:g}; set optimizer.rows = 'replay'"

@@ -59,7 +59,7 @@ def test_transitions_are_checked_in_every_scheme(look, parts):
     parts["dev"][1] = sentence("Anna O", "Lee I-PER", "left O", "for O", "2 O", ". O")
     assert found(look()) == [("error", "transitions", "dev", (9,))]
     assert str(look().findings[0]) == (
-        "error: dev: 1 tags that IOB2 does not allow there, the first I-PER read as B-PER (line 9)"
+        "error: dev: tags that IOB2 does not allow there: 1, the first I-PER, read as B-PER (line 9)"
     )
     # In IOB1 a mention begins with I-, and with B- only where it touches another.
     assert found(look(scheme="IOB1"))[:2] == [
@@ -85,8 +85,8 @@ def test_types(look, parts):
     report = look()
     assert found(report) == [("error", "unseen-type", "test", ()), ("note", "few-mentions", "train", ())]
     assert [finding.message for finding in report.findings] == [
-        "1 mentions of GPE, a type that train never has",
-        "1 mentions of LOC, fewer than 20",
+        "mentions of GPE, a type that train never has: 1",
+        "mentions of LOC: 1, fewer than 20",
     ]
     assert not report.ok
     parts["dev"] = [sentence("we O", "Saw O", "99 O", "Things O", "there O")] + [sentence("Yes O")] * 2
@@ -99,7 +99,7 @@ def test_overlap_is_an_error_where_it_is_large(look, parts):
     parts["test"][:2] = parts["train"][:2]
     report = look()
     assert found(report) == [("error", "overlap", "test", (1, 8)), ("note", "overlap", "dev", (29,))]
-    assert report.findings[0].message == "2 sentences of 5 words or more, 6.7%, are in train as well"
+    assert report.findings[0].message == "sentences of 5 words or more that train has as well: 2, 6.7%"
     # What is short repeats in any text.
     parts["dev"][4:5], parts["test"][:2] = [], []
     for part in parts:
@@ -111,7 +111,7 @@ def test_repeated_and_conflicting_sentences(look, parts):
     parts["train"] += [parts["train"][0], parts["train"][1].replace("B-PER", "O").replace("I-PER", "B-PER")]
     report = look()
     assert found(report) == [("note", "repeated", "train", ()), ("note", "conflicts", "train", (288,))]
-    assert report.findings[0].message.startswith("2 sentences of 5 words")
+    assert report.findings[0].message == "sentences of 5 words or more that it has more than once: 2"
 
 
 def test_long_sentences(look, parts):
@@ -148,7 +148,7 @@ def test_the_verb_exits_as_its_findings_are(look, parts, tmp_path):
         assert (plain.exit_code, as_json.exit_code) == (bad, bad)
         assert json.loads(as_json.stdout) == json.loads(json.dumps(report.to_json()))
         assert plain.stdout.splitlines()[-len(report.findings) :] == [str(finding) for finding in report.findings]
-        assert "note: train: 1 mentions of LOC, fewer than 20" in plain.stdout
+        assert "note: train: mentions of LOC: 1, fewer than 20" in plain.stdout
         assert ("error: test" in plain.stdout) == bad
 
 

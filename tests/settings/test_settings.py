@@ -63,9 +63,9 @@ def test_the_presets_are_what_was_published():
         (3, 200, "relu"),
         (5, 300, "hard_tanh"),
     ]
-    senna = configs["senna-wll"]
-    width = senna.model.window * (senna.model.word_width + senna.model.capitalization_width)
-    assert senna.optimizer.rates == {"hidden.0.*": 1 / width, "output.*": 1 / 300}
+    assert configs["senna-wll"].optimizer.fan_in_rates
+    assert configs["cs224d"].regularization.l2 == 1e-3
+    assert (configs["cs224n-a3"].train.batch_size, configs["cs224n-a3"].regularization.hidden_dropout) == (2048, 0.5)
     with pytest.raises(InputError, match=r"^--preset senna: required one of cs224d, cs224n-a3, senna-wll; name"):
         presets.text("senna")
 
@@ -74,7 +74,7 @@ def test_fields_that_have_no_effect_are_named():
     assert unused(Config()) == []
     assert unused(parse(schedule={"name": "cosine", "cycles": 2, "warmup": 0.1})) == []
     assert unused(parse(schedule={"name": "linear", "cycles": 2}, optimizer={"momentum": 0.5})) == [
-        "optimizer.momentum = 0.5 has no effect with optimizer.name = 'adam'; it is for momentum",
+        "optimizer.momentum = 0.5 has no effect with optimizer.name = 'adam'; it is for momentum, nesterov",
         "schedule.cycles = 2 has no effect with schedule.name = 'linear'; it is for cosine, triangular",
     ]
 

@@ -51,7 +51,7 @@ def test_config_prints_what_trains_the_same(config, tmp_path):
     result = invoke("config", config, "train.epochs=7", "optimizer.momentum=0.5")
     assert result.exit_code == 0
     assert result.stderr == (
-        "warning: optimizer.momentum = 0.5 has no effect with optimizer.name = 'adam'; it is for momentum\n"
+        "warning: optimizer.momentum = 0.5 has no effect with optimizer.name = 'adam'; it is for momentum, nesterov\n"
     )
     (tmp_path / "b.toml").write_text(result.stdout)
     again = config_module.load(tmp_path / "b.toml")

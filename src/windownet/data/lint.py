@@ -155,7 +155,7 @@ def _transitions(config: Config, held_out: bool) -> Iterable[Finding]:
                     wrong.append((line, tag, right))
         if wrong:
             _, tag, right = wrong[0]
-            message = f"{len(wrong):,} tags that {data.scheme} does not allow there, the first {tag} read as {right}"
+            message = f"tags that {data.scheme} does not allow there: {len(wrong):,}, the first {tag}, read as {right}"
             yield Finding("error", "transitions", part, message, _first(line for line, _, _ in wrong))
 
 
@@ -163,13 +163,13 @@ def _types(figures: dict[str, PartFigures]) -> Iterable[Finding]:
     known = figures["train"].mentions
     for type, count in known.items():
         if count < FEW_MENTIONS:
-            yield Finding("note", "few-mentions", "train", f"{count} mentions of {type}, fewer than {FEW_MENTIONS}")
+            yield Finding("note", "few-mentions", "train", f"mentions of {type}: {count}, fewer than {FEW_MENTIONS}")
     for part, figure in figures.items():
         if not figure.mentions:
             yield Finding("error", "no-mentions", part, "no mention at all: nothing to learn, or to score")
         for type, count in figure.mentions.items():
             if type not in known:
-                yield Finding("error", "unseen-type", part, f"{count} mentions of {type}, a type that train never has")
+                yield Finding("error", "unseen-type", part, f"mentions of {type}, a type that train never has: {count}")
 
 
 def _overlap(parts: dict[str, list[Sentence]]) -> Iterable[Finding]:
@@ -179,7 +179,7 @@ def _overlap(parts: dict[str, list[Sentence]]) -> Iterable[Finding]:
         shared = [sentence for sentence in long if sentence.words in known]
         if shared:
             share = len(shared) / len(long)
-            message = f"{len(shared):,} sentences of {_SHORT} words or more, {share:.1%}, are in train as well"
+            message = f"sentences of {_SHORT} words or more that train has as well: {len(shared):,}, {share:.1%}"
             level: Literal["error", "note"] = "error" if share > _OVERLAP else "note"
             yield Finding(level, "overlap", name, message, _first(sentence.line for sentence in shared))
 
@@ -193,9 +193,11 @@ def _repeated(part: str, sentences: Sequence[Sentence]) -> Iterable[Finding]:
         if before != sentence.tags:
             conflicts.append(sentence.line)
     if repeats:
-        yield Finding("note", "repeated", part, f"{repeats:,} sentences of {_SHORT} words or more stand there already")
+        yield Finding(
+            "note", "repeated", part, f"sentences of {_SHORT} words or more that it has more than once: {repeats:,}"
+        )
     if conflicts:
-        message = f"{len(conflicts):,} sentences are tagged unlike the same words before them"
+        message = f"sentences tagged unlike the same words before them: {len(conflicts):,}"
         yield Finding("note", "conflicts", part, message, _first(conflicts))
 
 
@@ -204,7 +206,7 @@ def _long(part: str, sentences: Sequence[Sentence]) -> Iterable[Finding]:
     if long:
         longest = max(len(sentence.words) for sentence in long)
         message = (
-            f"{len(long):,} sentences of more than {LONG_SENTENCE} words, up to {longest:,}; are blank lines lost?"
+            f"sentences of more than {LONG_SENTENCE} words: {len(long):,}, up to {longest:,}; are blank lines lost?"
         )
         yield Finding("note", "long-sentences", part, message, _first(sentence.line for sentence in long))
 
