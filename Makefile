@@ -48,13 +48,14 @@ gradcheck: $(INSTALLED)  ## prove the gradients of a config on its own data (CON
 figures: $(BENCH_INSTALLED)  ## draw every figure of the documents
 	$(BIN)/python scripts/training_picture.py
 
-bench: $(BENCH_INSTALLED)  ## race the peers; what docs/measurements.md is made of
-	$(BIN)/python benchmarks/data_sets.py
-	$(BIN)/python benchmarks/train_step.py
-	$(BIN)/python benchmarks/gradients.py --figure docs/gradients.png
-	$(BIN)/python benchmarks/gradient_checkers.py
-	$(BIN)/python benchmarks/row_sparse.py
-	$(BIN)/python benchmarks/start_up.py
+bench: RESULTS := --document docs/measurements.md
+bench: $(BENCH_INSTALLED)  ## race the peers and fill docs/measurements.md in
+	$(BIN)/python benchmarks/data_sets.py $(RESULTS)
+	$(BIN)/python benchmarks/train_step.py $(RESULTS)
+	$(BIN)/python benchmarks/gradients.py --figure docs/gradients.png $(RESULTS)
+	$(BIN)/python benchmarks/gradient_checkers.py $(RESULTS)
+	$(BIN)/python benchmarks/row_sparse.py $(RESULTS)
+	$(BIN)/python benchmarks/start_up.py $(RESULTS)
 
 clean:  ## remove what make made, but no run
 	rm -rf .venv build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

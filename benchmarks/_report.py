@@ -2,7 +2,9 @@
 
 import argparse
 import json
+import os
 import platform
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -35,6 +37,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     """A parser that knows --json; the description's first line is its help."""
     made = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
     made.add_argument("--json", type=Path, help="write the results to this file")
+    made.add_argument("--document", type=Path, help="put the results into this document, where it has a place for them")
     return made
 
 
@@ -79,14 +82,26 @@ def row(
     }
 
 
-def write(rows: list[dict[str, Any]], file: Path | None) -> None:
-    """Print the results as a Markdown table, and write them as JSON where asked."""
+def write(rows: list[dict[str, Any]], args: argparse.Namespace, more: str = "") -> None:
+    """Print the results as a Markdown table, behind `more`; write them where --json and --document say.
+
+    A document has a place for them between the lines `<!-- NAME -->` and `<!-- end of NAME -->`, NAME being the
+    benchmark's.
+    """
     now = datetime.now(UTC).date().isoformat()
-    machine = f"{platform.machine()}, {jax.local_device_count()} {jax.default_backend()} device(s)"
-    print(f"{now}; {machine}; Python {platform.python_version()}, jax {jax.__version__}\n")
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, {jax.devices()[0].device_kind}"
     columns = ("name", "value", "unit", "peer", "peer_value", "ratio", "target", "ok")
-    print("| " + " | ".join(columns) + " |\n|" + "---|" * len(columns))
-    for result in rows:
-        print("| " + " | ".join("-" if result[c] is None else str(result[c]) for c in columns) + " |")
-    if file is not None:
-        file.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    table = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    table += ["| " + " | ".join("-" if row[c] is None else str(row[c]) for c in columns) + " |" for row in rows]
+    text = f"{more}{now}; {machine}; Python {platform.python_version()}, jax {jax.__version__}\n\n" + "\n".join(table)
+    print(text)
+    if args.json is not None:
+        args.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    if args.document is not None:
+        name = Path(sys.argv[0]).stem
+        begin, end = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
+        before, found, rest = args.document.read_text(encoding="utf-8").partition(begin)
+        if not found or end not in rest:
+            raise SystemExit(f"{args.document}: required the lines {begin.strip()} and {end.strip()}, found neither")
+        after = rest[rest.index(end) :]
+        args.document.write_text(before + begin + "\n" + text + "\n" + after, encoding="utf-8")

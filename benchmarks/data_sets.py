@@ -48,7 +48,7 @@ def main() -> None:
             target, reached = ("under 90 s", seconds < 90) if name == "demo" else ("-", True)
             rows.append(_report.row(f"{name}: whole command", seconds, "s", "-", None, target, reached))
             rows.append(_report.row(f"{name}: training", end["tokens_per_second"], "tokens/s", "-", None, "-", True))
-    _report.write(rows, args.json)
+    _report.write(rows, args)
 
 
 if __name__ == "__main__":

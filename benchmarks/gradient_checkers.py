@@ -125,7 +125,7 @@ def _accepts(check: Callable[[], Any]) -> bool:
 
 
 def main() -> int:
-    """Run every checker on every fault; print who catches what."""
+    """Run every checker on every fault; write who catches what."""
     parser = _report.parser(__doc__)
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -133,7 +133,7 @@ def main() -> int:
     caught: dict[str, set[str]] = {name: set() for name in CHECKERS}
     refused: dict[str, set[str]] = {name: set() for name in CHECKERS}
     seconds = dict.fromkeys(CHECKERS, 0.0)
-    print("| fault | what is wrong | " + " | ".join(CHECKERS) + " |\n|" + "---|" * (2 + len(CHECKERS)))
+    lines = ["| fault | what is wrong | " + " | ".join(CHECKERS) + " |", "|" + "---|" * (2 + len(CHECKERS))]
     for fault in faults.FAULTS.values():
         cells = []
         for name, accepts in CHECKERS.items():
@@ -146,8 +146,10 @@ def main() -> int:
                 caught[name].add(fault.name)
             missed = "missed" if any(right) else "refuses the right one too"
             cells.append("caught" if fault.name in caught[name] else missed)
-        print(f"| {fault.name} | {fault.wrong} | " + " | ".join(cells) + " |", flush=True)
-    _report.write(_results(caught, refused, seconds), arguments.json)
+        lines.append(f"| {fault.name} | {fault.wrong} | " + " | ".join(cells) + " |")
+    alone = caught["windownet"].difference(*(found for name, found in caught.items() if name != "windownet"))
+    lines += ["", f"Caught by no other checker: {', '.join(sorted(alone))}.", "", ""]
+    _report.write(_results(caught, refused, seconds), arguments, "\n".join(lines))
     return 0
 
 
@@ -183,7 +185,6 @@ def _results(
     for peer in others:
         each = seconds[mine] / (2 * total), "s", peer, seconds[peer] / (2 * total)
         rows.append(_report.row("time of a check", *each, "-", True))
-    print(f"\nCaught by no other checker: {', '.join(sorted(alone))}.\n")
     return rows
 
 

@@ -205,7 +205,7 @@ def main() -> None:
             True,
         )
     )
-    _report.write(rows, args.json)
+    _report.write(rows, args)
     if args.figure is not None:
         figure(facts, args.figure)
 

@@ -241,7 +241,7 @@ def main() -> None:
                 "less" if batch == 128 else "-",
                 rival.temporary < 400_000 * 4 or batch != 128,
             )
-    _report.write(rows, args.json)
+    _report.write(rows, args)
 
 
 if __name__ == "__main__":

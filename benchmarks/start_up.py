@@ -28,7 +28,7 @@ def main() -> None:
         _report.row("windownet --help", value, "s", "python -c ''", bare, "under 0.5 s", value < 0.5),
         _report.row("windownet --help", value, "s", "import jax", jax, "ratio >= 1", jax >= value),
     ]
-    _report.write(rows, args.json)
+    _report.write(rows, args)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from windownet.data.batches import Batch
 from windownet.model import reference
 from windownet.optim.build import build, build_rowwise
 from windownet.train.prepare import Prepared, prepare
-from windownet.train.step import Step, TrainState
+from windownet.train.step import Step, Training, TrainState
 
 ROUNDS = 15
 
@@ -38,7 +38,7 @@ def reference_loss(module: reference.Reference, batch: Batch, key: jax.Array) ->
 
 
 def ours(prepared: Prepared, batches: Batch, steps: int) -> Callable[[], Any]:
-    step = Step(prepared.network, build_rowwise(prepared.config, steps))
+    step = Step(Training(prepared.network, build_rowwise(prepared.config, steps)))
     state = [step.init(0)]
     on_device = jax.device_put(batches)
 
@@ -62,7 +62,7 @@ def jax_grad_in_scan(prepared: Prepared, batches: Batch, steps: int) -> Callable
         return state._replace(params=params, optimizer=inner, step=state.step + 1), value
 
     many = jax.jit(lambda state, stack: jax.lax.scan(one, state, stack), donate_argnums=0)
-    first = Step(prepared.network, build_rowwise(prepared.config, steps)).init(0)
+    first = Step(Training(prepared.network, build_rowwise(prepared.config, steps))).init(0)
     state = [first._replace(optimizer=optimizer.init(first.params))]
     on_device = jax.device_put(global_ids(batches))
 
@@ -74,7 +74,7 @@ def jax_grad_in_scan(prepared: Prepared, batches: Batch, steps: int) -> Callable
 
 
 def flax_loop(prepared: Prepared, batches: Batch, steps: int) -> Callable[[], Any]:
-    params = Step(prepared.network, build_rowwise(prepared.config, steps)).init(0).params
+    params = Step(Training(prepared.network, build_rowwise(prepared.config, steps))).init(0).params
     module = reference.from_params(prepared.network, params)
     optimizer = nnx.Optimizer(module, build(prepared.config, steps), wrt=nnx.Param)
     stack = global_ids(batches)
@@ -107,7 +107,7 @@ def main() -> None:
         rows.append(
             _report.row(f"step, {name}", mine, "ms", "jax.grad of flax in our scan", scan, "ratio >= 1", scan >= mine)
         )
-    _report.write(rows, args.json)
+    _report.write(rows, args)
 
 
 if __name__ == "__main__":

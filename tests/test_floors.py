@@ -18,6 +18,7 @@ FLOORS = {
     "optim": 3,
     "tagger": 4,
     "train": 5,
+    "experiment": 6,
     "verbs": 6,
     "cli": 7,
 }
@@ -25,11 +26,11 @@ FLOORS = {
 ONLY = {"autodiff": set(), "optim": {"autodiff", "config", "errors"}}
 # Libraries that only some parts may bring in.
 LIBRARIES = {
-    "jax": {"autodiff", "model", "optim", "tagger", "train"},
+    "jax": {"autodiff", "model", "optim", "tagger", "train", "experiment"},
     "optax": {"model", "optim", "train"},
     "flax": {"model"},
     "datasets": {"data"},
-    "rich": {"autodiff", "train", "verbs", "cli"},
+    "rich": {"autodiff", "train", "experiment", "verbs", "cli"},
     "click": {"verbs", "cli"},
     "matplotlib": {"train"},
 }

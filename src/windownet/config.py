@@ -5,7 +5,7 @@ Every field states its type, range, default and meaning here and nowhere else.
 
 import difflib
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -60,6 +60,7 @@ class DataConfig(_Section):
     train: str = Field("train", description="training part: a file, or the split's name for demo and hub")
     dev: str = Field("", description="development part, likewise; empty: dev_share of train is held out for it")
     test: str = Field("", description="test part, likewise; empty: none")
+    limit: int = Field(0, ge=0, description="use only so many sentences of train, drawn evenly from it; 0: all")
     dev_share: float = Field(0.1, gt=0, lt=1, description="share of the training sentences held out if dev is empty")
     scheme: Scheme = Field("IOB2", description="tag scheme that the source is written in")
     drop_types: tuple[str, ...] = Field((), description="entity types whose mentions are read as no mention")
@@ -294,18 +295,8 @@ class Config(_Section):
         return self
 
     @pydantic.model_validator(mode="after")
-    def _decay_is_meant(self) -> Self:
-        name, decay = self.optimizer.name, self.optimizer.weight_decay
-        if name == "adamw" and not decay:
-            raise ValueError(
-                "optimizer.weight_decay: required above 0 for optimizer.name = 'adamw', got 0; set it, such as 0.01, "
-                "or take 'adam'"
-            )
-        if name == "adam" and decay:
-            raise ValueError(
-                f"optimizer.weight_decay: required 0 for optimizer.name = 'adam', got {decay:g}; take 'adamw', whose "
-                "decay it is, or regularization.l2 for a penalty in the loss"
-            )
+    def _decay_leaves_something(self) -> Self:
+        decay = self.optimizer.weight_decay
         if decay * self.optimizer.learning_rate >= 1:
             raise ValueError(
                 f"optimizer.weight_decay: required less than 1 / optimizer.learning_rate, got {decay:g} with a rate of "
@@ -379,6 +370,27 @@ def parse(tree: dict[str, Any], name: str, overrides: Sequence[str] = ()) -> Con
         override = given.get(".".join(map(str, first["loc"][:2])))
         place = name if override is None else f"argument {override!r}"
         raise InputError(f"{place}: {_explain(first)}") from None
+
+
+def value(config: Config, key: str) -> Any:
+    """The value of `section.field`."""
+    section, _, field = key.partition(".")
+    return getattr(getattr(config, section), field)
+
+
+def change(config: Config, changes: Mapping[str, Any]) -> Config:
+    """The config with other values, {"section.field": value}, checked like one that was read.
+
+    Raises:
+      InputError: an unknown key, a wrong type or range; names the key.
+    """
+    tree = config.model_dump(mode="json")
+    for key, changed in changes.items():
+        section, _, field = key.partition(".")
+        if section not in Config.model_fields:
+            raise InputError(f"settings: {_unknown([section])}")
+        tree[section][field] = changed
+    return parse(tree, "settings")
 
 
 def _tuples(value: Any) -> Any:

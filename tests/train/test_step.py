@@ -12,7 +12,7 @@ from windownet.model import reference
 from windownet.model.network import WindowNetwork
 from windownet.optim import missed
 from windownet.optim.rowwise import Rowwise, rowwise
-from windownet.train.step import Step, TrainState
+from windownet.train.step import Step, Training, TrainState
 from windownet.train.word_table import WordTable
 
 NETWORK = WindowNetwork(9, 5, 3, 3, 4, 2, (6,), "tanh", 0.3, 0.3)
@@ -24,6 +24,10 @@ def rows_of(inner: optax.GradientTransformation, closed: missed.Missed | None = 
 
 def adam(rate: float) -> Rowwise:
     return rows_of(optax.adam(rate), missed.adam(rate))
+
+
+def make(optimizer: Rowwise, anchor: float = 0.0) -> Step:
+    return Step(Training(NETWORK, optimizer, anchor))
 
 
 def stack(steps: int, seed: int = 0) -> Batch:
@@ -48,7 +52,7 @@ def same(a: Any, b: Any) -> bool:
 
 def test_a_call_of_k_steps_is_k_calls_of_one() -> None:
     batches = stack(4)
-    many, one = Step(NETWORK, adam(1e-2)), Step(NETWORK, adam(1e-2))
+    many, one = make(adam(1e-2)), make(adam(1e-2))
     state, losses = many(many.init(3), batches)
     single = one.init(3)
     singly = []
@@ -65,9 +69,9 @@ def test_a_call_of_k_steps_is_k_calls_of_one() -> None:
 def test_steps_equal_the_dense_reference_under_jax_grad(mode: str) -> None:
     batches, optimizer = stack(5), optax.adam(1e-2)
     if mode == "exact":
-        step = Step(NETWORK, adam(1e-2))
+        step = make(adam(1e-2))
     else:
-        step = Step(NETWORK, rowwise(optimizer, "exact" if mode == "replay" else "dense", tables=["words"]))
+        step = make(rowwise(optimizer, "exact" if mode == "replay" else "dense", tables=["words"]))
     state = step.init(1)
     params, inner, key = state.params, optimizer.init(state.params), state.key
     params = jax.tree.map(lambda x: x.copy(), params)
@@ -87,7 +91,7 @@ def test_steps_equal_the_dense_reference_under_jax_grad(mode: str) -> None:
 
 
 def test_compiles_once_and_counts_when_it_does_not() -> None:
-    step = Step(NETWORK, rows_of(optax.sgd(0.1)))
+    step = make(rows_of(optax.sgd(0.1)))
     state = step.init(0)
     for seed in range(3):
         state, _ = step(state, stack(2, seed))
@@ -97,7 +101,7 @@ def test_compiles_once_and_counts_when_it_does_not() -> None:
 
 
 def test_the_state_is_donated() -> None:
-    step = Step(NETWORK, adam(0.1))
+    step = make(adam(0.1))
     state = step.init(0)
     step(state, stack(2))
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.params))
@@ -106,7 +110,7 @@ def test_the_state_is_donated() -> None:
 
 def test_two_runs_have_the_same_bits_and_another_seed_others() -> None:
     def run(seed: int) -> TrainState:
-        step = Step(NETWORK, adam(0.1))
+        step = make(adam(0.1))
         return step(step.init(seed), stack(3))[0]
 
     assert same(run(0), run(0))
@@ -115,7 +119,7 @@ def test_two_runs_have_the_same_bits_and_another_seed_others() -> None:
 
 def test_a_frozen_table_keeps_its_bits_and_the_rest_trains_as_if_it_were_a_constant() -> None:
     decaying = optax.adamw(0.1, weight_decay=0.5)
-    step = Step(NETWORK, rows_of(decaying, missed.adam(0.1, weight_decay=0.5)))
+    step = make(rows_of(decaying, missed.adam(0.1, weight_decay=0.5)))
     state = step.init(0)
     before = jax.device_get(state.params)
     state, _ = step(state, stack(3), frozen=True)
@@ -134,7 +138,7 @@ def test_a_frozen_table_keeps_its_bits_and_the_rest_trains_as_if_it_were_a_const
 
 def test_the_anchor_is_the_gradient_of_half_its_squared_distance() -> None:
     batches = stack(1)
-    plain, anchored = Step(NETWORK, rows_of(optax.sgd(1.0))), Step(NETWORK, rows_of(optax.sgd(1.0)), anchor=0.3)
+    plain, anchored = make(rows_of(optax.sgd(1.0))), make(rows_of(optax.sgd(1.0)), 0.3)
 
     def after(step: Step, moved: float) -> tuple[np.ndarray, float]:
         state = step.init(0)
@@ -153,7 +157,7 @@ def test_the_anchor_is_the_gradient_of_half_its_squared_distance() -> None:
 
 def test_pretrained_rows_begin_as_the_file_has_them_and_others_as_drawn() -> None:
     table, found = np.full((9, 4), 7, np.float32), np.arange(9) % 2 == 0
-    words = np.asarray(Step(NETWORK, adam(0.1)).init(0, WordTable(table, found, 0, (), ())).params["words"])
-    drawn = np.asarray(Step(NETWORK, adam(0.1)).init(0).params["words"])
+    words = np.asarray(make(adam(0.1)).init(0, WordTable(table, found, 0, (), ())).params["words"])
+    drawn = np.asarray(make(adam(0.1)).init(0).params["words"])
     assert (words[found] == 7).all()
     assert (words[~found] == drawn[~found]).all()

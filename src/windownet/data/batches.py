@@ -126,6 +126,10 @@ class Epochs:
         self._windows = windows
         self._seed = seed
 
+    def seeded(self, seed: int) -> "Epochs":
+        """The same windows in another order."""
+        return Epochs(self._windows, self.steps_per_call, seed)
+
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """The stacks of one epoch: every array with a leading axis K."""
         order = self._order(epoch)

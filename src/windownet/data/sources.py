@@ -36,6 +36,7 @@ def load(config: DataConfig, seed: int) -> Splits:
     train = read(config, config.train)
     test = read(config, config.test) if config.test else []
     if config.dev:
+        train = _drawn_evenly(train, config.limit)
         return Splits(train, read(config, config.dev), test, held_out=False)
     count = max(1, round(config.dev_share * len(train)))
     if count >= len(train):
@@ -46,7 +47,13 @@ def load(config: DataConfig, seed: int) -> Splits:
     chosen = set(random.Random(seed).sample(range(len(train)), count))
     dev = [sentence for n, sentence in enumerate(train) if n in chosen]
     train = [sentence for n, sentence in enumerate(train) if n not in chosen]
-    return Splits(train, dev, test, held_out=True)
+    return Splits(_drawn_evenly(train, config.limit), dev, test, held_out=True)
+
+
+def _drawn_evenly(sentences: list[Sentence], limit: int) -> list[Sentence]:
+    if not 0 < limit < len(sentences):
+        return sentences
+    return [sentences[n * len(sentences) // limit] for n in range(limit)]
 
 
 def read(config: DataConfig, part: str) -> list[Sentence]:

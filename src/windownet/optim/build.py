@@ -24,7 +24,8 @@ def build(config: Config, steps: int) -> optax.GradientTransformation:
         parts.insert(0, optax.clip_by_global_norm(o.clip_norm))
     if o.clip_value:
         parts.insert(0, optax.clip(o.clip_value))
-    if o.weight_decay:
+    # An array that several runs share a program for is never known to be 0.
+    if not isinstance(o.weight_decay, float) or o.weight_decay:
         parts.append(by_path.add_decayed_weights(o.weight_decay, o.undecayed))
     parts.append(optax.scale_by_learning_rate(rate))
     if o.fan_in_rates:

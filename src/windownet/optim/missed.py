@@ -153,4 +153,7 @@ def _schedule(learning_rate: float | Schedule) -> Schedule:
 
 
 def _decoupled(rate: Schedule, weight_decay: float) -> Schedule | None:
-    return (lambda k: weight_decay * rate(k - 1)) if weight_decay else None
+    # A traced decay, as of many runs at once, has no truth value.
+    if isinstance(weight_decay, int | float) and not weight_decay:
+        return None
+    return lambda k: weight_decay * rate(k - 1)

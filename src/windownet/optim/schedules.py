@@ -36,10 +36,12 @@ def build(schedule: ScheduleConfig, optimizer: OptimizerConfig, steps: int) -> o
       int32 steps, any shape -> float32 rates of that shape; or a float where the rate is constant.
     """
     warmup = _warmup(schedule, steps)
-    after = _after_warmup(schedule, optimizer.learning_rate, steps, steps - warmup)
+    peak = optimizer.learning_rate
+    after = _after_warmup(schedule, peak, steps, steps - warmup)
     if not warmup:
         return after
-    return optax.join_schedules([optax.linear_schedule(0.0, float(after(0)), warmup), after], [warmup])
+    start = peak * schedule.start if schedule.name in ("one_cycle", "triangular") else peak
+    return optax.join_schedules([optax.linear_schedule(0.0, start, warmup), after], [warmup])
 
 
 def seams(schedule: ScheduleConfig, steps: int) -> dict[int, str]:

@@ -14,6 +14,14 @@ def cautions(prepared: Prepared) -> list[str]:
             if config.model.hidden
             else "init.weights = 'zeros': the vectors of words get no gradient in the first step"
         )
+    name, decay = config.optimizer.name, config.optimizer.weight_decay
+    if name == "adamw" and not decay:
+        found.append("optimizer.name = 'adamw' without optimizer.weight_decay is adam; 0.01 is usual")
+    if name == "adam" and decay:
+        found.append(
+            f"optimizer.weight_decay = {decay:g} is decoupled, which makes optimizer.name = 'adam' adamw; "
+            "regularization.l2 is the penalty in the loss"
+        )
     words = len(prepared.train.positions)
     if config.train.batch_size > words:
         found.append(

@@ -18,7 +18,7 @@ from windownet.tagger.tagger import Predictor, Tagger, by_sentence, score
 from windownet.train import run_folder
 from windownet.train.log import RunLog
 from windownet.train.prepare import Prepared
-from windownet.train.step import Step, TrainState
+from windownet.train.step import Step, Training, TrainState
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class _Run:
         config = prepared.config
         self._epochs = config.train.epochs
         optimizer = build_rowwise(config, self._epochs * prepared.epochs.steps)
-        self._step = Step(prepared.network, optimizer, config.words.anchor)
+        self._step = Step(Training(prepared.network, optimizer, config.words.anchor))
         self._predict = Predictor(prepared.network)
         self._dev = prepared.encode(prepared.splits.dev)
         self._tokens_a_call = len(prepared.train.positions) / prepared.epochs.calls

@@ -33,45 +33,78 @@ class TrainState(NamedTuple):
     start: jax.Array | None = None
 
 
-class Step:
-    """K steps of one run in one compiled call.
+class Training:
+    """What a step of one run computes, in functions of arrays alone: to be compiled, scanned, and mapped over runs.
 
     Args:
       network: the network.
       optimizer: acts on touched rows of the word table.
       anchor: strength of the penalty that draws word vectors to their start.
+    """
+
+    def __init__(self, network: WindowNetwork, optimizer: Rowwise, anchor: float = 0.0) -> None:
+        self._network, self._optimizer, self._anchor = network, optimizer, anchor
+
+    def init(self, key: jax.Array, pretrained: Any = None, found: Any = None) -> TrainState:
+        """The state before the first step; rows of the word table that were `found` begin as `pretrained` [V, D]."""
+        init_key, key = jax.random.split(key)
+        params = self._network.init(init_key)
+        if pretrained is not None:
+            params[TABLE] = jnp.where(found[:, None], pretrained, params[TABLE])
+        start = jnp.copy(params[TABLE]) if self._anchor else None
+        return TrainState(params, self._optimizer.init(params), jnp.zeros((), jnp.int32), key, start)
+
+    def steps(self, state: TrainState, batches: Batch, frozen: bool) -> tuple[TrainState, jax.Array]:
+        """K steps on a stack of K batches; the K losses."""
+        return jax.lax.scan(self._frozen if frozen else self._fine_tuned, state, batches)
+
+    def settle(self, state: TrainState, frozen: bool) -> TrainState:
+        """Bring every row of the word table up to date, before it is read whole."""
+        if frozen:
+            return state._replace(optimizer=self._optimizer.skip(state.optimizer))
+        params, inner = self._optimizer.flush(state.params, state.optimizer)
+        return state._replace(params=params, optimizer=inner)
+
+    def _fine_tuned(self, state: TrainState, batch: Batch) -> tuple[TrainState, jax.Array]:
+        params, inner = self._optimizer.touch(state.params, state.optimizer, {TABLE: batch.rows})
+        key = jax.random.fold_in(state.key, state.step)
+        loss_and_gradient = value_and_grad(self._network.loss, row_sparse=True)
+        loss, gradient = loss_and_gradient(params, batch, key, state.start, self._anchor)
+        return self._updated(state._replace(params=params, optimizer=inner), gradient), loss
+
+    def _frozen(self, state: TrainState, batch: Batch) -> tuple[TrainState, jax.Array]:
+        others = {name: leaf for name, leaf in state.params.items() if name != TABLE}
+        words = state.params[TABLE]
+        key = jax.random.fold_in(state.key, state.step)
+        loss, gradient = value_and_grad(lambda p: self._network.loss({**p, TABLE: words}, batch, key))(others)
+        nothing = RowSparse(jnp.zeros(0, jnp.int32), jnp.zeros((0, words.shape[1]), words.dtype), len(words), True)
+        return self._updated(state, {**gradient, TABLE: nothing}), loss
+
+    def _updated(self, state: TrainState, gradient: Any) -> TrainState:
+        updates, inner = self._optimizer.update(gradient, state.optimizer, state.params)
+        params = optax.apply_updates(state.params, updates)
+        return state._replace(params=params, optimizer=inner, step=state.step + 1)
+
+
+class Step:
+    """K steps of one run in one compiled call.
 
     Attributes:
       traces: how often jax had to compile it: once for steps that move the word table, once for such that do not.
     """
 
-    def __init__(self, network: WindowNetwork, optimizer: Rowwise, anchor: float = 0.0) -> None:
+    def __init__(self, training: Training) -> None:
         self.traces = 0
-        self._network, self._optimizer, self._anchor = network, optimizer, anchor
 
-        def first(key: jax.Array, pretrained: Any, found: Any) -> TrainState:
-            init_key, key = jax.random.split(key)
-            params = network.init(init_key)
-            if pretrained is not None:
-                params[TABLE] = jnp.where(found[:, None], pretrained, params[TABLE])
-            start = jnp.copy(params[TABLE]) if anchor else None
-            return TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32), key, start)
-
-        def many(state: TrainState, batches: Batch, frozen: bool) -> tuple[TrainState, jax.Array]:
+        def steps(state: TrainState, batches: Batch, frozen: bool) -> tuple[TrainState, jax.Array]:
             self.traces += 1
-            return jax.lax.scan(self._frozen if frozen else self._fine_tuned, state, batches)
+            return training.steps(state, batches, frozen)
 
-        def settle(state: TrainState, frozen: bool) -> TrainState:
-            if frozen:
-                return state._replace(optimizer=optimizer.skip(state.optimizer))
-            params, inner = optimizer.flush(state.params, state.optimizer)
-            return state._replace(params=params, optimizer=inner)
-
-        self._init: Callable[..., TrainState] = jax.jit(first)
+        self._init: Callable[..., TrainState] = jax.jit(training.init)
         self._run: Callable[..., tuple[TrainState, jax.Array]] = jax.jit(
-            many, static_argnames="frozen", donate_argnums=0
+            steps, static_argnames="frozen", donate_argnums=0
         )
-        self._settle: Callable[..., TrainState] = jax.jit(settle, static_argnames="frozen", donate_argnums=0)
+        self._settle: Callable[..., TrainState] = jax.jit(training.settle, static_argnames="frozen", donate_argnums=0)
 
     def init(self, seed: int, words: WordTable | None = None) -> TrainState:
         """The state before the first step, with pretrained vectors in the rows that have one."""
@@ -95,23 +128,3 @@ class Step:
     def settle(self, state: TrainState, *, frozen: bool = False) -> TrainState:
         """Bring every row of the word table up to date, before it is read whole; the given state is used up."""
         return self._settle(state, frozen=frozen)
-
-    def _fine_tuned(self, state: TrainState, batch: Batch) -> tuple[TrainState, jax.Array]:
-        params, inner = self._optimizer.touch(state.params, state.optimizer, {TABLE: batch.rows})
-        key = jax.random.fold_in(state.key, state.step)
-        loss_and_gradient = value_and_grad(self._network.loss, row_sparse=True)
-        loss, gradient = loss_and_gradient(params, batch, key, state.start, self._anchor)
-        return self._updated(state._replace(params=params, optimizer=inner), gradient), loss
-
-    def _frozen(self, state: TrainState, batch: Batch) -> tuple[TrainState, jax.Array]:
-        others = {name: leaf for name, leaf in state.params.items() if name != TABLE}
-        words = state.params[TABLE]
-        key = jax.random.fold_in(state.key, state.step)
-        loss, gradient = value_and_grad(lambda p: self._network.loss({**p, TABLE: words}, batch, key))(others)
-        nothing = RowSparse(jnp.zeros(0, jnp.int32), jnp.zeros((0, words.shape[1]), words.dtype), len(words), True)
-        return self._updated(state, {**gradient, TABLE: nothing}), loss
-
-    def _updated(self, state: TrainState, gradient: Any) -> TrainState:
-        updates, inner = self._optimizer.update(gradient, state.optimizer, state.params)
-        params = optax.apply_updates(state.params, updates)
-        return state._replace(params=params, optimizer=inner, step=state.step + 1)

@@ -14,7 +14,7 @@ from windownet.data.vocabulary import RARE, Vocabulary
 
 # Words of training text from which fine-tuning beat a frozen table (scripts/freeze_or_finetune.py,
 # docs/measurements.md).
-_ENOUGH_WORDS = 20_000
+ENOUGH_WORDS = 20_000
 
 
 @dataclass(frozen=True)
@@ -94,14 +94,14 @@ def _decide(config: Config, words_in_training: int) -> tuple[int, list[str], lis
             return epochs, ["word table: frozen"], warnings
         case "auto" if not words.vectors:
             return 0, ["word table: fine-tuned, as there are no pretrained vectors to keep"], []
-        case "auto" if words_in_training < _ENOUGH_WORDS:
+        case "auto" if words_in_training < ENOUGH_WORDS:
             return (
                 epochs,
-                [f"word table: frozen, as {words_in_training:,} training words are fewer than {_ENOUGH_WORDS:,}"],
+                [f"word table: frozen, as {words_in_training:,} training words are fewer than {ENOUGH_WORDS:,}"],
                 [],
             )
         case "auto":
-            notes = [f"word table: fine-tuned, as {words_in_training:,} training words are {_ENOUGH_WORDS:,} or more"]
+            notes = [f"word table: fine-tuned, as {words_in_training:,} training words are {ENOUGH_WORDS:,} or more"]
             return words.unfreeze_after, notes, []
     if words.unfreeze_after:
         return words.unfreeze_after, [f"word table: frozen for {words.unfreeze_after} epochs, then fine-tuned"], []
