@@ -12,6 +12,7 @@ import click
 
 from windownet import __version__
 from windownet.errors import InputError
+from windownet.verbs import configs, lint
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -56,6 +57,10 @@ def main() -> None:
     """
 
 
+for _verb in (configs.init, configs.show, configs.diff, configs.schedule, lint.lint):
+    main.add_command(_verb)
+
+
 @main.command()
 @click.argument("config", type=_FOLDER)
 @click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
@@ -67,6 +72,7 @@ def train(config: Path, settings: tuple[str, ...], run_dir: Path | None, replace
     """Train a tagger as CONFIG says; keep the best epoch in RUN/model and the last in RUN/last."""
     from windownet import config as config_module
     from windownet.train import loop, run_folder
+    from windownet.train.cautions import cautions
     from windownet.train.log import scores_table
     from windownet.train.prepare import prepare, unseen_types
 
@@ -95,7 +101,7 @@ def train(config: Path, settings: tuple[str, ...], run_dir: Path | None, replace
         )
     for line in prepared.words.notes:
         console.print(line, highlight=False, soft_wrap=True, markup=False)
-    for line in prepared.words.warnings:
+    for line in (*prepared.words.warnings, *cautions(prepared)):
         console.print(f"warning: {line}", style="yellow", highlight=False, soft_wrap=True, markup=False)
     run_folder.create(folder, resolved.to_toml())
     result = loop.train(prepared, folder, console)

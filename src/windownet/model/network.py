@@ -4,7 +4,7 @@ Axes: B windows in a batch, W window width, D word-vector width, F capitalizatio
 V rows of the word table, U rows that a batch touches.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from windownet.autodiff import ops
 from windownet.data.batches import Batch
-from windownet.model import initializers
+from windownet.model.initializers import Initializers
 
 Params = dict[str, Any]
 
@@ -36,9 +36,11 @@ class WindowNetwork:
     nonlinearity: str
     input_dropout: float = 0.0
     hidden_dropout: float = 0.0
+    initializers: Initializers = field(default_factory=Initializers)
 
     def init(self, key: jax.Array, dtype: Any = jnp.float32) -> Params:
-        """First values: small uniform tables, Glorot-uniform weights, zero biases."""
+        """First values, as `initializers` has them; the biases of hidden layers are zero."""
+        initializers = self.initializers
         keys = iter(jax.random.split(key, 3 + len(self.hidden)))
         width = self.window * (self.word_width + self.capitalization_width)
         params: Params = {
@@ -54,7 +56,7 @@ class WindowNetwork:
             width = units
         params["output"] = {
             "w": initializers.weight(next(keys), (width, self.tags), dtype),
-            "b": jnp.zeros(self.tags, dtype),
+            "b": initializers.output_bias(self.tags, dtype),
         }
         return params
 
