@@ -19,8 +19,8 @@ FLOORS = {
     "tagger": 4,
     "train": 5,
     "experiment": 6,
-    "verbs": 6,
-    "cli": 7,
+    "verbs": 7,
+    "cli": 8,
 }
 # These say what they stand on more narrowly than their floor would.
 ONLY = {"autodiff": set(), "optim": {"autodiff", "config", "errors"}}
@@ -32,7 +32,7 @@ LIBRARIES = {
     "datasets": {"data"},
     "rich": {"autodiff", "train", "experiment", "verbs", "cli"},
     "click": {"verbs", "cli"},
-    "matplotlib": {"train"},
+    "matplotlib": {"train", "verbs"},
 }
 
 

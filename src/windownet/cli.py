@@ -12,7 +12,7 @@ import click
 
 from windownet import __version__
 from windownet.errors import InputError
-from windownet.verbs import configs, lint
+from windownet.verbs import configs, lint, sweep
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -57,7 +57,7 @@ def main() -> None:
     """
 
 
-for _verb in (configs.init, configs.show, configs.diff, configs.schedule, lint.lint):
+for _verb in (configs.init, configs.show, configs.diff, configs.schedule, lint.lint, sweep.sweep):
     main.add_command(_verb)
 
 
