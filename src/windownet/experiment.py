@@ -29,6 +29,7 @@ from windownet.optim.build import build_rowwise
 from windownet.tagger.tagger import by_sentence, score
 from windownet.train.prepare import Prepared, prepare
 from windownet.train.step import Training, TrainState
+from windownet.train.stopping import is_over
 
 # What may differ between the runs of one program: arrays to it, where everything else shapes it.
 SEED = "train.seed"
@@ -143,6 +144,7 @@ class _Program:
         state = jax.jit(jax.vmap(init, in_axes=(0, 0, None, None)))(seeds, self._values, words.pretrained, words.found)
         compiled = jax.jit(steps, static_argnames="frozen", donate_argnums=0)
         settled = jax.jit(settle, static_argnames="frozen", donate_argnums=0)
+        averaged = jax.jit(jax.vmap(self._training({}).result))
         predict = _Predictor(prepared)
         for epoch in range(1, self._configs[0].train.epochs + 1):
             frozen = epoch <= words.frozen_epochs
@@ -152,17 +154,21 @@ class _Program:
                 losses.append(call)
             state = settled(state, self._values, frozen=frozen)
             self._losses.append(np.concatenate([np.asarray(call) for call in losses], axis=1).mean(axis=1))
-            self._dev.append(predict.scores(state.params, prepared.splits.dev))
+            params = state.params if state.average is None else averaged(state)
+            self._dev.append(predict.scores(params, prepared.splits.dev))
             test = prepared.splits.test
-            self._test.append([*predict.scores(state.params, test)] if test else [None] * len(self._configs))
+            self._test.append([*predict.scores(params, test)] if test else [None] * len(self._configs))
             yield epoch
 
     def outcomes(self, settings: Sequence[Mapping[str, Any]]) -> Iterator[Outcome]:
         """How each run ended."""
         for n, changes in enumerate(settings):
             dev = [scores[n] for scores in self._dev]
+            f1, patience = [scores.f1 for scores in dev], self._configs[n].train.patience
+            # The program goes on for the others; this run would not have.
+            dev = dev[: next((k for k in range(1, len(dev)) if is_over(f1[:k], patience)), len(dev))]
             best = max(range(len(dev)), key=lambda epoch: dev[epoch].f1)
-            losses = tuple(float(epoch[n]) for epoch in self._losses)
+            losses = tuple(float(epoch[n]) for epoch in self._losses[: len(dev)])
             words = len(self._prepared.train.positions)
             notes = self._prepared.words.notes
             yield Outcome(dict(changes), losses, tuple(dev), best + 1, self._test[best][n], words, notes)
@@ -174,7 +180,9 @@ class _Program:
             # Not validated: a traced value is no number that the schema knows.
             changed = getattr(config, section).model_copy(update={field: traced})
             config = config.model_copy(update={section: changed})
-        return Training(self._prepared.network, build_rowwise(config, self._steps), config.words.anchor)
+        return Training(
+            self._prepared.network, build_rowwise(config, self._steps), config.words.anchor, config.train.average
+        )
 
 
 class _Predictor:
