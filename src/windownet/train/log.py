@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from windownet.data.scores import Figures, Scores
+from windownet.train.drift import Drift
 
 
 class RunLog:
@@ -110,4 +111,18 @@ def scores_table(title: str, scores: Scores) -> Table:
         add(name, figures)
     table.add_section()
     add("all", scores)
+    return table
+
+
+def drift_table(drift: Drift, neighbours: int = 4) -> Table:
+    """The words that moved most as a table for a terminal."""
+    table = Table(title="words that moved most", title_justify="left")
+    table.add_column("word")
+    for name in ("in training", "distance", "cosine"):
+        table.add_column(name, justify="right")
+    table.add_column("nearest before")
+    table.add_column("nearest after")
+    for moved in drift.most:
+        near = (escape(", ".join(words[:neighbours])) for words in (moved.before, moved.after))
+        table.add_row(escape(moved.word), f"{moved.count:,}", f"{moved.distance:.3f}", f"{moved.cosine:.3f}", *near)
     return table

@@ -1,0 +1,188 @@
+"""Should training move pretrained word vectors? F1 against the number of training sentences, several seeds each.
+
+The lecture: "if you only have a small training data set, don't train the word vectors". For every data set and size:
+the table frozen, fine-tuned, as words.update = "auto" decides, and without pretrained vectors; the seeds of a setting
+are one compiled program. From the curves follows the number of training words where fine-tuning takes over, which is
+`ENOUGH_WORDS` in `windownet.train.word_table`.
+
+    python scripts/freeze_or_finetune.py VECTORS btc=configs/btc.toml,data.root=DIR ... --figure docs/freeze.png
+
+VECTORS is any file that words.vectors takes; `windownet pretrain` makes one.
+"""
+
+import argparse
+import json
+import math
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from windownet import config as config_module, experiment
+from windownet.config import Config
+from windownet.data import sources, vectors
+from windownet.data.vocabulary import Normalization
+from windownet.train.word_table import ENOUGH_WORDS
+
+POLICIES = ("no vectors", "freeze", "fine-tune")
+SIZES = (100, 300, 1000, 3000)
+# Small data need more passes before the loss stops falling; the best epoch is chosen on dev in any case.
+STEPS = 1500
+
+
+def of_the_data(config: Config, file: str, folder: Path) -> Path:
+    """The vectors of the data set's words alone, so that every seed has a copy of a small table."""
+    splits = sources.load(config.data, 0)
+    normalization = Normalization(config.features.case, config.features.digits)
+    words = {normalization(w) for part in (splits.train, splits.dev, splits.test) for s in part for w in s.words}
+    found = vectors.read(file, lambda word: normalization(word) in words)
+    small = folder / "vectors.safetensors"
+    vectors.write_safetensors(small, found.words, found.matrix)
+    return small
+
+
+def settings(policy: str, file: Path, limit: int, epochs: int, seeds: int) -> list[dict[str, Any]]:
+    changes: dict[str, Sequence[Any]] = {"train.seed": range(seeds), "data.limit": [limit], "train.epochs": [epochs]}
+    if policy != "no vectors":
+        changes |= {"words.vectors": [str(file)], "words.update": [policy]}
+    return experiment.grid(changes)
+
+
+def curves(name: str, config: Config, file: str, seeds: int, console: Console) -> list[dict[str, Any]]:
+    """One record a policy and size: training words, test F1 and dev F1 of each seed."""
+    records = []
+    with tempfile.TemporaryDirectory() as folder:
+        small = of_the_data(config, file, Path(folder))
+        width = vectors.read(small, lambda word: False).matrix.shape[1]
+        config = config_module.change(config, {"model.word_width": width})
+        everything = len(sources.load(config.data, 0).train)
+        for size in [size for size in SIZES if size < everything] + [everything]:
+            steps = max(1, size * 20 // config.train.batch_size)
+            epochs = min(40, max(config.train.epochs, math.ceil(STEPS / steps)))
+            for policy in POLICIES:
+                runs = settings(policy, small, size, epochs, seeds)
+                outcomes = experiment.run(config, runs, console, every=math.ceil(epochs / 10))
+                f1 = [outcome.test.f1 for outcome in outcomes if outcome.test is not None]
+                record = {"set": name, "policy": policy, "sentences": size, "words": outcomes[0].words, "f1": f1}
+                records.append(record)
+                mean, half = experiment.interval(f1)
+                console.print(
+                    f"{name} {size:>6,} sentences  {policy:<10}  F1 {mean:.2f} +- {half:.2f}", highlight=False
+                )
+    return records
+
+
+def decided(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The records and those of `auto`, which is one or the other."""
+    auto = []
+    for record in records:
+        chosen = "freeze" if record["words"] < ENOUGH_WORDS else "fine-tune"
+        if record["policy"] == chosen:
+            auto.append({**record, "policy": "auto"})
+    return records + auto
+
+
+def crossings(records: list[dict[str, Any]]) -> dict[str, float]:
+    """Training words, on a logarithmic scale, from which fine-tuning is ahead for good; 0 where it always is."""
+    found = {}
+    for name in dict.fromkeys(record["set"] for record in records):
+        means = {
+            (r["policy"], r["words"]): float(np.mean(r["f1"]))
+            for r in records
+            if r["set"] == name and r["policy"] in ("freeze", "fine-tune")
+        }
+        words = sorted({words for _, words in means})
+        ahead = [means["fine-tune", w] - means["freeze", w] for w in words]
+        behind = [n for n, gap in enumerate(ahead) if gap < 0]
+        if not behind:
+            found[name] = 0.0
+        elif behind[-1] == len(words) - 1:
+            found[name] = math.inf
+        else:
+            n = behind[-1]
+            share = -ahead[n] / (ahead[n + 1] - ahead[n])
+            found[name] = math.exp(math.log(words[n]) + share * (math.log(words[n + 1]) - math.log(words[n])))
+    return found
+
+
+def table(records: list[dict[str, Any]]) -> str:
+    policies = [*POLICIES, "auto"]
+    lines = ["| data set | sentences | training words | " + " | ".join(policies) + " |", "|" + "---|" * 7]
+    for name, size, words in dict.fromkeys((r["set"], r["sentences"], r["words"]) for r in records):
+        cells = []
+        for policy in policies:
+            f1 = next(r["f1"] for r in records if (r["set"], r["sentences"], r["policy"]) == (name, size, policy))
+            mean, half = experiment.interval(f1)
+            cells.append(f"{mean:.2f} ± {half:.2f}")
+        lines.append(f"| {name} | {size:,} | {words:,} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def verdict(records: list[dict[str, Any]]) -> str:
+    """What the numbers say, in words."""
+    parts = []
+    for name, words in crossings(records).items():
+        if words == 0:
+            parts.append(f"{name}: fine-tuning is ahead at every size measured")
+        elif math.isinf(words):
+            parts.append(f"{name}: the frozen table is ahead even with all data")
+        else:
+            parts.append(f"{name}: fine-tuning takes over at about {words:,.0f} training words")
+    return "; ".join(parts) + f". auto fine-tunes from {ENOUGH_WORDS:,} training words on."
+
+
+def draw(records: list[dict[str, Any]], file: Path) -> None:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    names = list(dict.fromkeys(record["set"] for record in records))
+    fig, axes = pyplot.subplots(1, len(names), figsize=(3.4 * len(names), 3.2), layout="constrained", squeeze=False)
+    colours = {"no vectors": "#b0b0b0", "freeze": "#7aa6c2", "fine-tune": "#c8553d"}
+    for axis, name in zip(axes[0], names, strict=True):
+        for policy, colour in colours.items():
+            mine = [r for r in records if r["set"] == name and r["policy"] == policy]
+            words = [r["words"] for r in mine]
+            mean, half = np.array([experiment.interval(r["f1"]) for r in mine]).T
+            axis.plot(words, mean, color=colour, marker="o", markersize=3, label=policy)
+            axis.fill_between(words, mean - half, mean + half, color=colour, alpha=0.25, linewidth=0)
+        axis.axvline(ENOUGH_WORDS, color="black", linewidth=0.8, linestyle=":")
+        axis.set_xscale("log")
+        axis.set_title(name, loc="left")
+        axis.set_xlabel("training words")
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0][0].set_ylabel("test F1, mean and 95 % interval")
+    axes[0][0].legend(frameon=False)
+    file.parent.mkdir(exist_ok=True)
+    fig.savefig(file, dpi=140)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("vectors", help="file of word vectors")
+    parser.add_argument("sets", nargs="+", help="NAME=CONFIG[,KEY=VALUE...]")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--figure", type=Path, help="draw the curves into this file")
+    parser.add_argument("--json", type=Path, help="keep the records in this file; those it has are not measured again")
+    args = parser.parse_args()
+    console = Console()
+    records = json.loads(args.json.read_text()) if args.json is not None and args.json.exists() else []
+    for given in args.sets:
+        name, _, rest = given.partition("=")
+        if any(record["set"] == name for record in records):
+            continue
+        path, *overrides = rest.split(",")
+        records += curves(name, config_module.load(Path(path), overrides), args.vectors, args.seeds, console)
+        if args.json is not None:
+            args.json.write_text(json.dumps(records))
+    print(f"\n{table(decided(records))}\n\n{verdict(records)}")
+    if args.figure is not None:
+        draw(records, args.figure)
+
+
+if __name__ == "__main__":
+    main()
