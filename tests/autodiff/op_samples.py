@@ -135,7 +135,8 @@ def _dropout(d: Draw) -> Sample:
 def _softmax_cross_entropy(d: Draw) -> Sample:
     L = max(d.n, 1)
     shape = (d.m,) if d.variant % 2 else (d.m, d.k)
-    return Sample((d.normal(*shape, L), d.ids(L, *shape), d.mask(*shape)))
+    static = {"smoothing": 0.3} if d.variant % 3 == 1 else {}
+    return Sample((d.normal(*shape, L), d.ids(L, *shape), d.mask(*shape)), static)
 
 
 def _binary_logistic(d: Draw) -> Sample:

@@ -6,11 +6,13 @@ import jax.numpy as jnp
 from windownet.autodiff.graph import Cotangent, Op
 
 
-def _softmax_cross_entropy(logits: jax.Array, labels: jax.Array, mask: jax.Array) -> jax.Array:
+def _softmax_cross_entropy(
+    logits: jax.Array, labels: jax.Array, mask: jax.Array, *, smoothing: float = 0.0
+) -> jax.Array:
     """Mean over the labels that count of -log softmax(logits)[label]: a scalar.
 
     logits [..., L]; labels int [...] in 0..L-1; mask bool [...], False for a label that does not count. With no label
-    that counts, 0.
+    that counts, 0. `smoothing` spreads that share of each label evenly over all L (Szegedy et al. 2016, section 7).
     """
     integer = jnp.issubdtype(labels.dtype, jnp.integer)
     if not integer or labels.shape != logits.shape[:-1] or mask.shape != labels.shape or mask.dtype != jnp.bool_:
@@ -20,16 +22,21 @@ def _softmax_cross_entropy(logits: jax.Array, labels: jax.Array, mask: jax.Array
         )
     shifted, _, total = _softmax_parts(logits)
     chosen = jnp.where(_is_label(logits, labels), shifted, jnp.zeros_like(shifted)).sum(-1)
+    if smoothing:
+        chosen = (1 - smoothing) * chosen + smoothing * shifted.mean(-1)
     losses = jnp.log(total[..., 0]) - chosen
     return jnp.where(mask, losses, jnp.zeros_like(losses)).sum() / _count(mask, logits)
 
 
 def _softmax_cross_entropy_vjp(
-    g: Cotangent, y: jax.Array, logits: jax.Array, labels: jax.Array, mask: jax.Array
+    g: Cotangent, y: jax.Array, logits: jax.Array, labels: jax.Array, mask: jax.Array, *, smoothing: float = 0.0
 ) -> tuple[Cotangent, None, None]:
-    # softmax - one-hot, for the labels that count.
+    # softmax - one-hot, or what it is smoothed to, for the labels that count.
     _, exps, total = _softmax_parts(logits)
-    delta = exps / total - _is_label(logits, labels).astype(logits.dtype)
+    target = _is_label(logits, labels).astype(logits.dtype)
+    if smoothing:
+        target = (1 - smoothing) * target + smoothing / logits.shape[-1]
+    delta = exps / total - target
     scale = jnp.where(mask, g / _count(mask, logits), jnp.zeros_like(g))
     return delta * scale[..., None], None, None
 
