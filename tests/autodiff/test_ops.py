@@ -106,6 +106,7 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "sum": lambda x, *, axis: np.sum(x, axis),
     "take_rows": lambda table, rows: np.vstack([table, np.zeros_like(table[:1])])[np.minimum(rows, len(table))],
     "transpose": lambda x, *, axes=None: np.transpose(x, axes),
+    "weighted_logistic": lambda z, labels, w: (w * np.logaddexp(0, np.where(labels, -z, z))).sum(),
     "where": lambda condition, x, y: np.where(condition, x, y),
 }
 
@@ -192,6 +193,10 @@ FAULTS = {
         lambda g, y, x, w, b: (*ops.affine.vjp(g, y, x, w, b)[:2], ops.affine.vjp(g, y, x, w, b)[2] / 2),
     ),
     "sum for mean": ("mean", lambda g, y, x, *, axis=None: ops.sum.vjp(g, y, x, axis=axis)),
+    "weights ignored": (
+        "weighted_logistic",
+        lambda g, y, z, t, w: ops.weighted_logistic.vjp(g, y, z, t, jnp.ones_like(w)),
+    ),
     "upstream ignored": ("softmax_cross_entropy", lambda g, y, *xs: ops.softmax_cross_entropy.vjp(g / g, y, *xs)),
     "mask ignored": (
         "softmax_cross_entropy",

@@ -79,6 +79,6 @@ class Ranking:
 
         true = score(ops.slice(words, start=radius, stop=radius + count))
         margin = ops.subtract(score(ops.embed(slab, drawn.corrupted)), true)
-        hinge = ops.relu(ops.add(margin, jnp.ones(count)))
-        losses = ops.multiply(hinge, whole.astype(jnp.float32))
+        hinge = ops.relu(ops.add(margin, jnp.ones(count, margin.dtype)))
+        losses = ops.multiply(hinge, whole.astype(hinge.dtype))
         return ops.sum(losses), whole.sum()

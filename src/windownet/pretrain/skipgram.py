@@ -76,7 +76,6 @@ class SkipGram:
         pairs = (offset != 0) & (jnp.abs(offset) <= drawn.widths[:, :, None])
         pairs &= (lines[:, None, :] == centre[:, :, None]) & (centre[:, :, None] >= 0)
         counts = pairs.sum(2)
-        weight = counts.astype(jnp.float32) * (self.negatives / self.shared)
 
         slab = ops.take_rows(params["words"], block.rows, unique=True)
         x = ops.embed(slab, block.slots[radius:-radius].reshape(chunks, size))
@@ -85,5 +84,6 @@ class SkipGram:
         z = ops.matmul(x, ops.transpose(y, axes=(0, 2, 1)))
         shape = (chunks, size, self.shared)
         labels = jnp.concatenate([jnp.ones_like(pairs), jnp.zeros(shape, bool)], 2)
-        weights = jnp.concatenate([pairs.astype(jnp.float32), jnp.broadcast_to(weight[:, :, None], shape)], 2)
+        weight = counts.astype(z.dtype) * (self.negatives / self.shared)
+        weights = jnp.concatenate([pairs.astype(z.dtype), jnp.broadcast_to(weight[:, :, None], shape)], 2)
         return ops.weighted_logistic(z, labels, weights), counts.sum()

@@ -62,10 +62,11 @@ def _weighted_logistic(logits: jax.Array, labels: jax.Array, weights: jax.Array)
 
     logits z [...]; labels bool [...]; weights [...] of the dtype of the logits.
     """
-    if labels.shape != logits.shape or labels.dtype != jnp.bool_ or weights.shape != logits.shape:
+    same = labels.shape == weights.shape == logits.shape
+    if not same or labels.dtype != jnp.bool_ or weights.dtype != logits.dtype:
         raise TypeError(
             "weighted_logistic: required logits [...], labels bool [...] and weights [...], "
-            f"got {list(logits.shape)}, {labels.dtype}{list(labels.shape)} and {list(weights.shape)}"
+            f"got {list(logits.shape)}, {labels.dtype}{list(labels.shape)} and {weights.dtype}{list(weights.shape)}"
         )
     return (weights * _logistic_losses(logits, labels)).sum()
 
