@@ -13,7 +13,7 @@ from windownet.pretrain.block import Block, joined
 from windownet.pretrain.ranking import Ranking
 from windownet.pretrain.skipgram import SkipGram
 
-V, D, C, Q, K, T = 7, 3, 2, 4, 3, 12
+V, D, C, Q, K, T = 7, 3, 2, 3, 4, 12
 WORDS = np.array([0, 0, 3, 1, 3, 2, 5, 5, 1, 6, 3, 2, 0, 4, 1, 0], np.int32)
 # The first two are before the text and the last two after it; two lines end inside a window.
 LINES = np.array([-1, -1, 0, 0, 0, 0, 0, 1, 1, 2, 2, 2, 2, 2, -1, -1], np.int32)
@@ -48,13 +48,16 @@ def skip_gram_plainly(params, widths, negatives):
 
 def ranking_plainly(params, drawn):
     weights = jnp.concatenate([params["context"][: C * D], params["middle"], params["context"][C * D :]])
-    starts = [t for t in range(T) if len({*LINES[t : t + 2 * C + 1].tolist()}) == 1 and LINES[t] >= 0]
-    true = np.array([WORDS[t : t + 2 * C + 1] for t in starts])
+    middles = [t + C for t in range(T) if LINES[t + C] >= 0]
+    around = np.array(middles)[:, None] + np.arange(-C, C + 1)
+    # Row V, beyond a line's ends, is zeros.
+    true = np.where(LINES[around] == LINES[middles][:, None], WORDS[around], V)
     corrupted = true.copy()
-    corrupted[:, C] = drawn[starts]
+    corrupted[:, C] = drawn[np.array(middles) - C]
+    table = jnp.concatenate([params["words"], jnp.zeros((1, D))])
 
     def score(windows):
-        inputs = params["words"][windows].reshape(len(starts), -1)
+        inputs = table[windows].reshape(len(windows), -1)
         return jnp.clip(inputs @ weights + params["bias"], -1, 1) @ params["output"][:, 0]
 
     return jnp.maximum(0, 1 - score(true) + score(corrupted)).sum()

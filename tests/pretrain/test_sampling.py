@@ -35,7 +35,8 @@ def test_words_are_drawn_by_their_shares():
     counts = np.array([100_000, 10_000, 1000, 100, 10, 1])
     ends = sampler.bounds(counts)
     assert ends.dtype == np.uint32
-    drawn = np.asarray(jax.jit(sampler.draw, static_argnums=2)(jax.random.key(1), ends, (400, 500)))
+    drawn = np.asarray(jax.jit(sampler.draw)(jax.random.bits(jax.random.key(1), (400, 500)), ends))
+    assert sampler.draw(np.uint32([0, 2**32 - 1]), ends).tolist() == [0, 5]
     expected = counts**0.75 / (counts**0.75).sum()
     found = np.bincount(drawn.reshape(-1), minlength=6) / drawn.size
     np.testing.assert_allclose(found, expected, atol=0.001, rtol=0.02)

@@ -46,7 +46,9 @@ def save(folder: Path, state: Any, stacks: int) -> None:
         os.fsync(file.fileno())
     fresh.replace(_path(folder, stacks))
     _sync(folder)
-    for old in _found(folder)[_KEPT:]:
+    # Of more stacks than these are only damaged ones, which a resumed run passed over.
+    kept = [path for path in _found(folder) if path <= _path(folder, stacks)][:_KEPT]
+    for old in set(_found(folder)) - set(kept):
         old.unlink()
 
 

@@ -18,7 +18,7 @@ class PretrainLog:
     """Writes the metrics of one run and shows how it goes.
 
     Records of `metrics.jsonl` have a `kind`: "text", what the text holds; "step", one a compiled call, with the mean
-    loss of a pair or window; "resume"; "end".
+    loss of a pair or window in its first block; "resume"; "end".
     """
 
     def __init__(self, metrics: Path, console: Console) -> None:

@@ -185,14 +185,13 @@ class _Run:
             self._seconds += elapsed
         step = done * self._config.pretrain.steps_per_call
         if not np.isfinite(value):
-            raise InputError(
-                f"step {step}: required a finite loss, got {value}; {self.what_is_kept()}; lower "
-                f"pretrain.learning_rate, now {self._config.pretrain.learning_rate:g}"
-            )
+            raise InputError(f"step {step}: {self._why_stopped('losses', str(value))}")
         self._log.step(step=step, loss=value, share=stack.share, words_per_second=stack.words / elapsed)
 
     def _finish(self, text: Text, state: State, seconds: float, raw_share: float) -> Result:
         matrix = np.asarray(state.params["words"])
+        if not np.isfinite(matrix).all():
+            raise InputError(self._why_stopped("vectors", "some that are not"))
         vectors.write_safetensors(self._folder / VECTORS[1], text.words, matrix)
         vectors.write_word2vec_text(self._folder / VECTORS[0], text.words, matrix)
         # The text is as long as the run, a checkpoint larger than the vectors; with these written both have served.
@@ -209,6 +208,10 @@ class _Run:
             raw_words_per_second=round(result.raw_words_per_second),
         )
         return result
+
+    def _why_stopped(self, what: str, came: str) -> str:
+        rate = self._config.pretrain.learning_rate
+        return f"required finite {what}, got {came}; lower pretrain.learning_rate, now {rate:g}, and begin anew"
 
     def what_is_kept(self) -> str:
         if not self._kept:

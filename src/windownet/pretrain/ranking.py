@@ -5,8 +5,8 @@ x' has the drawn word in the middle. The score is a network of one hidden layer 
 
     s(x) = u · hard_tanh(W x + b)
 
-The two windows differ in their middle words alone, so the product with all the others is computed once. A window counts
-where all its words stand in one line.
+The two windows differ in their middle words alone, so the product with all the others is computed once. Beyond the ends
+of a line stand zeros.
 
 Axes: T words of a block, C words on each side, D width, H hidden units, U rows.
 """
@@ -58,27 +58,28 @@ class Ranking:
 
     def draw(self, key: jax.Array, block: Block, ends: jax.Array, scratch: jax.Array) -> tuple[Drawn, jax.Array]:
         """Draw a word for every window; `scratch` int32 [V] holds anything, and is handed back for the next block."""
-        drawn = sampler.draw(key, ends, (block.slots.shape[0] - 2 * self.radius,))
+        drawn = sampler.draw(jax.random.bits(key, (block.slots.shape[0] - 2 * self.radius,), jnp.uint32), ends)
         rows, slots, scratch = joined(block.rows, drawn, scratch)
         return Drawn(rows, slots), scratch
 
     def loss(self, params: dict[str, Any], block: Block, drawn: Drawn) -> tuple[Any, jax.Array]:
         """Sum over the windows of the hinge, and how many windows there are."""
         radius, count = self.radius, drawn.corrupted.shape[0]
-        # A line's words stand together, so a window lies in one line if its ends do.
-        whole = (block.lines[: -2 * radius] == block.lines[2 * radius :]) & (block.lines[: -2 * radius] >= 0)
-        slab = ops.take_rows(params["words"], drawn.rows, unique=True)
-        words = ops.embed(slab, block.slots)
-        around = [n for n in range(2 * radius + 1) if n != radius]
-        context = ops.concatenate(*(ops.slice(words, start=n, stop=n + count) for n in around), axis=1)
+        # The row that does not exist reads zeros, and hands nothing back.
+        rows = jnp.append(drawn.rows, jnp.int32(params["words"].shape[0]))
+        slab = ops.take_rows(params["words"], rows, unique=True)
+        around = jnp.arange(count)[:, None] + jnp.asarray([n for n in range(2 * radius + 1) if n != radius])
+        line = block.lines[radius : radius + count]
+        slots = jnp.where(block.lines[around] == line[:, None], block.slots[around], drawn.rows.shape[0])
+        context = ops.reshape(ops.embed(slab, slots), shape=(count, slots.shape[1] * slab.shape[1]))
         shared = ops.affine(context, params["context"], params["bias"])
 
         def score(middle: Any) -> Any:
             hidden = ops.hard_tanh(ops.add(shared, ops.matmul(middle, params["middle"])))
             return ops.reshape(ops.matmul(hidden, params["output"]), shape=(count,))
 
-        true = score(ops.slice(words, start=radius, stop=radius + count))
+        true = score(ops.embed(slab, block.slots[radius : radius + count]))
         margin = ops.subtract(score(ops.embed(slab, drawn.corrupted)), true)
         hinge = ops.relu(ops.add(margin, jnp.ones(count, margin.dtype)))
-        losses = ops.multiply(hinge, whole.astype(hinge.dtype))
-        return ops.sum(losses), whole.sum()
+        counts = line >= 0
+        return ops.sum(ops.multiply(hinge, counts.astype(hinge.dtype))), counts.sum()

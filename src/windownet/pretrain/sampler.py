@@ -23,15 +23,13 @@ def bounds(counts: np.ndarray) -> np.ndarray:
     return found
 
 
-def draw(key: jax.Array, ends: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Draw words, int32 of `shape`, each with the probability of its share.
+def draw(bits: jax.Array, ends: jax.Array) -> jax.Array:
+    """Draw words, int32 [...], each with the probability of its share.
 
     Args:
-      key: random key, used up.
+      bits: random uint32 [...], one for each word.
       ends: what `bounds` returns, uint32 [V].
-      shape: how many.
     """
-    bits = jax.random.bits(key, shape, jnp.uint32)
     found = jnp.searchsorted(ends, bits, side="right").astype(jnp.int32)
     # The scale's very last number lies beyond the last end.
     return jnp.minimum(found, ends.shape[0] - 1)

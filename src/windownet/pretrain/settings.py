@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import pydantic
 from pydantic import Field
 
 from windownet.config import Count, Schema, Section, Width
@@ -37,10 +38,17 @@ class PretrainSection(Section):
     learning_rate: float = Field(0.5, gt=0, description="Adagrad's first rate; it falls in a line to a thousandth")
     accumulator: float = Field(10.0, gt=0, description="Adagrad's sum of squares before the first step")
     epochs: Count = Field(1, description="passes over the text")
-    block: int = Field(8192, ge=32, le=1 << 20, description="words T of a step, a multiple of 32")
+    block: int = Field(8192, ge=64, le=1 << 20, description="words T of a step, a multiple of 64")
     steps_per_call: Count = Field(32, description="steps that one call of the compiled program runs")
     checkpoint_seconds: float = Field(60.0, ge=0, description="least time between two checkpoints")
     seed: int = Field(0, ge=0, lt=2**32, description="of the first values, the thinning, windows and drawn words")
+
+    @pydantic.field_validator("block")
+    @classmethod
+    def _block_is_whole_chunks(cls, block: int) -> int:
+        if block % 64:
+            raise ValueError("a multiple of 64")
+        return block
 
 
 class PretrainConfig(Schema):

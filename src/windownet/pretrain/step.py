@@ -18,7 +18,10 @@ from windownet.pretrain.skipgram import SkipGram
 
 # The rate that a run ends with, as a share of that which it begins with.
 _LAST_RATE = 1e-3
+# Words of a chunk of skip-gram: fewer make matrices too small to be fast, more multiply what is masked.
 _CHUNK = 32
+# Drawn words of a chunk, at least; as many more as bring the matrix to a whole number of vector registers.
+_SHARED, _REGISTERS = 16, 32
 
 
 class Objective(Protocol):
@@ -35,7 +38,7 @@ class Objective(Protocol):
         """What chance decides about a block, and the scratch int32 [V] for the next one."""
 
     def loss(self, params: dict[str, Any], block: Block, drawn: Any) -> tuple[Any, jax.Array]:
-        """Sum of the losses of a block, and how many there are."""
+        """Sum of the losses of a block, and how many pairs or windows there are."""
 
 
 class State(NamedTuple):
@@ -56,7 +59,8 @@ def objective(settings: PretrainSection) -> Objective:
     """The loss that the settings name."""
     if settings.objective == "ranking":
         return Ranking(radius=settings.window, hidden=settings.hidden)
-    return SkipGram(radius=settings.window, negatives=settings.negatives, chunk=_CHUNK, shared=_CHUNK)
+    shared = _SHARED + -(_CHUNK + 2 * settings.window + _SHARED) % _REGISTERS
+    return SkipGram(radius=settings.window, negatives=settings.negatives, chunk=_CHUNK, shared=shared)
 
 
 class Step:
@@ -80,17 +84,25 @@ class Step:
         ends = jnp.asarray(sampler.bounds(counts))
         init_key, step_key = jax.random.split(jax.random.key(settings.seed))
 
+        def draw(state: State, block: Block, scratch: jax.Array) -> tuple[Any, jax.Array]:
+            return loss.draw(jax.random.fold_in(step_key, state.step), block, ends, scratch)
+
         def one(carry: tuple[State, jax.Array], block: Block) -> Any:
             state, scratch = carry
-            drawn, scratch = loss.draw(jax.random.fold_in(step_key, state.step), block, ends, scratch)
-            (value, count), cotangents = gradient(state.params, block, drawn)
+            drawn, scratch = draw(state, block, scratch)
+            _, cotangents = gradient(state.params, block, drawn)
             updates, inner = optimizer.update(cotangents, state.optimizer, state.params)
             params = optax.apply_updates(state.params, updates)
-            return (State(params, inner, state.step + 1), scratch), (value, count)
+            return (State(params, inner, state.step + 1), scratch), None
 
         def many(carry: tuple[State, jax.Array], blocks: Block) -> Any:
-            carry, (values, numbers) = jax.lax.scan(one, carry, blocks)
-            return carry, values.sum() / jnp.maximum(numbers.sum(), 1)
+            # A step's rules need no loss, so XLA leaves it out; it is worth computing once a call.
+            state, scratch = carry
+            block = jax.tree.map(lambda leaf: leaf[0], blocks)
+            drawn, scratch = draw(state, block, scratch)
+            value, count = loss.loss(state.params, block, drawn)
+            carry, _ = jax.lax.scan(one, (state, scratch), blocks)
+            return carry, value / jnp.maximum(count, 1)
 
         def first() -> State:
             params = loss.init(init_key, len(counts), settings.width)
@@ -108,7 +120,7 @@ class Step:
         """Run K blocks; the given state is used up.
 
         Returns:
-          The new state and the mean loss.
+          The new state and the first block's mean loss before the block was learned, in nats a pair for skip-gram.
         """
         (state, self._scratch), loss = self._many((state, self._scratch), blocks)
         return state, loss

@@ -92,14 +92,17 @@ def encode(
     number = np.full(len(counts), -1, np.int32)
     number[order] = np.arange(len(order))
     number[_Encoder.END] = len(order)
+    length = 0
     with (folder / _NUMBERS).open("wb") as file:
         for part in _parts(found):
             rewritten = number[part]
-            rewritten[rewritten >= 0].tofile(file)
+            kept = rewritten[rewritten >= 0]
+            kept.tofile(file)
+            length += len(kept)
     del found
     first.unlink()
     (folder / _WORDS).write_text("".join(f"{word}\n" for word in words), encoding="utf-8", newline="\n")
-    summary = {"all_words": int(counts.sum()), "counts": counts[order].tolist()}
+    summary = {"all_words": int(counts.sum()), "length": length, "counts": counts[order].tolist()}
     fresh = folder / f".{_SUMMARY}.new"
     fresh.write_text(json.dumps(summary), encoding="utf-8")
     fresh.replace(folder / _SUMMARY)
@@ -116,6 +119,9 @@ def load(folder: Path) -> Text | None:
         return None
     words = (folder / _WORDS).read_text(encoding="utf-8").split("\n")[:-1]
     numbers = np.memmap(folder / _NUMBERS, np.int32, "r")
+    # A machine that lost its power may have kept the summary and not what it speaks of.
+    if len(numbers) != summary["length"] or len(words) != len(summary["counts"]):
+        return None
     return Text(tuple(words), np.array(summary["counts"], np.int64), numbers, summary["all_words"])
 
 
