@@ -55,6 +55,7 @@ bench: $(BENCH_INSTALLED)  ## race the peers; what docs/measurements.md is made 
 	$(BIN)/python benchmarks/gradient_checkers.py
 	$(BIN)/python benchmarks/row_sparse.py
 	$(BIN)/python benchmarks/start_up.py
+	$(BIN)/python benchmarks/pretrain.py
 
 clean:  ## remove what make made, but no run
 	rm -rf .venv build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
