@@ -144,6 +144,10 @@ def _binary_logistic(d: Draw) -> Sample:
     return Sample((d.normal(*shape), d.mask(*shape)))
 
 
+def _weighted_logistic(d: Draw) -> Sample:
+    return Sample((d.normal(d.m, d.n), d.mask(d.m, d.n), d.normal(d.m, d.n)))
+
+
 def _reshape(d: Draw) -> Sample:
     shape = d.choose((d.n, d.m * d.k), (d.k, d.n, d.m), (d.m * d.k * d.n,))
     if d.variant % 2 and math.prod(shape):
@@ -225,6 +229,7 @@ SAMPLES: Mapping[str, Row] = MappingProxyType(
         "take_rows": _take_rows,
         "tanh": _elementwise,
         "transpose": _transpose,
+        "weighted_logistic": _weighted_logistic,
         "where": _where,
     }
 )

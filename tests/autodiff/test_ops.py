@@ -107,6 +107,7 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "sum": lambda x, *, axis: np.sum(x, axis),
     "take_rows": lambda table, rows: np.vstack([table, np.zeros_like(table[:1])])[np.minimum(rows, len(table))],
     "transpose": lambda x, *, axes=None: np.transpose(x, axes),
+    "weighted_logistic": lambda z, labels, w: (w * np.logaddexp(0, np.where(labels, -z, z))).sum(),
     "where": lambda condition, x, y: np.where(condition, x, y),
 }
 
@@ -196,6 +197,10 @@ FAULTS = {
     "upstream ignored": (
         "softmax_cross_entropy",
         lambda g, y, *xs, **static: ops.softmax_cross_entropy.vjp(g / g, y, *xs, **static),
+    ),
+    "weights ignored": (
+        "weighted_logistic",
+        lambda g, y, z, t, w: ops.weighted_logistic.vjp(g, y, z, t, jnp.ones_like(w)),
     ),
     "mask ignored": (
         "softmax_cross_entropy",

@@ -54,7 +54,7 @@ def _binary_logistic(logits: jax.Array, labels: jax.Array) -> jax.Array:
             "binary_logistic: required logits [...] and labels bool [...], "
             f"got {list(logits.shape)} and {labels.dtype}{list(labels.shape)}"
         )
-    return jax.nn.softplus(jnp.where(labels, -logits, logits)).mean()
+    return _logistic_losses(logits, labels).mean()
 
 
 def _binary_logistic_vjp(g: Cotangent, y: jax.Array, logits: jax.Array, labels: jax.Array) -> tuple[Cotangent, None]:
@@ -64,12 +64,40 @@ def _binary_logistic_vjp(g: Cotangent, y: jax.Array, logits: jax.Array, labels: 
 binary_logistic = Op("binary_logistic", _binary_logistic, _binary_logistic_vjp)
 
 
+def _weighted_logistic(logits: jax.Array, labels: jax.Array, weights: jax.Array) -> jax.Array:
+    """Sum of weight times -log sigmoid(z) where the label is true, -log sigmoid(-z) where not: a scalar.
+
+    logits z [...]; labels bool [...]; weights [...] of the dtype of the logits.
+    """
+    same = labels.shape == weights.shape == logits.shape
+    if not same or labels.dtype != jnp.bool_ or weights.dtype != logits.dtype:
+        raise TypeError(
+            "weighted_logistic: required logits [...], labels bool [...] and weights [...], "
+            f"got {list(logits.shape)}, {labels.dtype}{list(labels.shape)} and {weights.dtype}{list(weights.shape)}"
+        )
+    return (weights * _logistic_losses(logits, labels)).sum()
+
+
+def _weighted_logistic_vjp(
+    g: Cotangent, y: jax.Array, logits: jax.Array, labels: jax.Array, weights: jax.Array
+) -> tuple[Cotangent, None, Cotangent]:
+    delta = jax.nn.sigmoid(logits) - labels.astype(logits.dtype)
+    return delta * weights * g, None, _logistic_losses(logits, labels) * g
+
+
+weighted_logistic = Op("weighted_logistic", _weighted_logistic, _weighted_logistic_vjp)
+
+
 def _softmax_parts(logits: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     # The forward and its rule both start here, so XLA computes it once. Subtracting the largest logit keeps large ones
     # exact: log-sum-exp itself would round their differences away.
     shifted = logits - jax.lax.stop_gradient(logits.max(-1, keepdims=True))
     exps = jnp.exp(shifted)
     return shifted, exps, exps.sum(-1, keepdims=True)
+
+
+def _logistic_losses(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    return jax.nn.softplus(jnp.where(labels, -logits, logits))
 
 
 def _is_label(logits: jax.Array, labels: jax.Array) -> jax.Array:
