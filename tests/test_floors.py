@@ -14,10 +14,12 @@ FLOORS = {
     "checkpoint": 1,
     "config": 1,
     "data": 2,
+    "settings": 2,
     "model": 3,
     "optim": 3,
     "tagger": 4,
     "train": 5,
+    "pretrain": 5,
     "experiment": 6,
     "verbs": 7,
     "cli": 8,
@@ -26,12 +28,13 @@ FLOORS = {
 ONLY = {"autodiff": set(), "optim": {"autodiff", "config", "errors"}}
 # Libraries that only some parts may bring in.
 LIBRARIES = {
-    "jax": {"autodiff", "checkpoint", "model", "optim", "tagger", "train", "experiment"},
-    "optax": {"model", "optim", "train"},
+    "jax": {"autodiff", "checkpoint", "model", "optim", "tagger", "train", "pretrain", "experiment"},
+    "optax": {"model", "optim", "train", "pretrain"},
     "flax": {"model"},
     "datasets": {"data"},
-    "rich": {"autodiff", "train", "experiment", "verbs", "cli"},
+    "rich": {"autodiff", "train", "pretrain", "experiment", "verbs", "cli"},
     "click": {"verbs", "cli"},
+    "matplotlib": {"train", "verbs"},
 }
 
 

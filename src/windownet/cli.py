@@ -14,6 +14,8 @@ import click
 
 from windownet import __version__
 from windownet.errors import InputError, Terminated
+from windownet.verbs import configs, lint, sweep
+from windownet.verbs.pretrain import pretrain
 from windownet.verbs.train import train
 
 if TYPE_CHECKING:
@@ -76,7 +78,8 @@ def main() -> None:
     """
 
 
-main.add_command(train)
+for _verb in (configs.init, configs.show, configs.diff, configs.schedule, lint.lint, sweep.sweep, pretrain, train):
+    main.add_command(_verb)
 
 
 @main.command()
@@ -211,6 +214,42 @@ def neighbours(
         return
     for word, near in found.nearest.items():
         click.echo("\n".join([word, *(f"  {neighbour.cosine:7.4f}  {neighbour.word}" for neighbour in near)]))
+
+
+@main.command()
+@click.argument("run", type=_FOLDER)
+@click.option("--words", type=click.IntRange(0), default=20, show_default=True, help="Words that moved most to print.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
+def drift(run: Path, words: int, as_json: bool) -> None:
+    """Show what training did to the word vectors of RUN: which moved, how far, and away from whom.
+
+    The vectors that training began with are made again from the run's config, so its data and its file of vectors must
+    still be where they were.
+    """
+    from windownet.tagger import artifact
+    from windownet.train.drift import of_run
+    from windownet.train.log import drift_table
+
+    found = of_run(artifact.load(run), words)
+    if as_json:
+        click.echo(json.dumps(found.to_json()))
+        return
+    out = _console(stderr=False)
+    lines = [
+        f"{found.words:,} words, {found.trained:,} of them in training text; "
+        f"{found.untouched:,} vectors are bit for bit what they were",
+        f"words in training text moved by {found.distance:.3f} on average, from a length of {found.length:.3f}",
+        f"of their nearest words {100 * found.kept:.0f} % still are ({found.examined:,} words examined)",
+    ]
+    if found.pairs:
+        lines.append(
+            f"cosine with former nearest words that did not train: {found.gap_before:.3f} before, "
+            f"{found.gap_after:.3f} after ({found.pairs:,} pairs)"
+        )
+    for line in lines:
+        out.print(line, highlight=False, soft_wrap=True, markup=False)
+    if found.most:
+        out.print(drift_table(found))
 
 
 def _console(stderr: bool = True) -> "Console":

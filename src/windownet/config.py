@@ -7,7 +7,7 @@ import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import pydantic
 import tomli_w
@@ -35,7 +35,9 @@ Rate = Annotated[float, Field(ge=0, lt=1)]
 NonNegative = Annotated[float, Field(ge=0)]
 
 
-class _Section(pydantic.BaseModel):
+class Section(pydantic.BaseModel):
+    """Fields that are read strictly: no unknown key, no value of another type."""
+
     model_config = pydantic.ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
     @pydantic.field_validator("*")
@@ -48,7 +50,18 @@ class _Section(pydantic.BaseModel):
         return value
 
 
-class DataConfig(_Section):
+class Schema(Section):
+    """Sections that make up a whole config."""
+
+    def to_toml(self) -> str:
+        """The complete config as TOML; `load` of it gives an equal config."""
+        return tomli_w.dumps(self.model_dump(mode="json"))
+
+
+S = TypeVar("S", bound=Schema)
+
+
+class DataConfig(Section):
     """Where the sentences come from and how their source writes them."""
 
     source: Literal["demo", "columns", "table", "hub"] = Field(
@@ -77,7 +90,7 @@ class DataConfig(_Section):
     tag_names: tuple[str, ...] = Field((), description="hub, table: names of integer tags that come without names")
 
 
-class FeaturesConfig(_Section):
+class FeaturesConfig(Section):
     """What the network is told of a word."""
 
     case: Literal["lower", "keep"] = Field("lower", description="case of words before look-up")
@@ -87,7 +100,7 @@ class FeaturesConfig(_Section):
     min_count: Count = Field(2, description="words seen less often in training share the row of rare words")
 
 
-class WordsConfig(_Section):
+class WordsConfig(Section):
     """The word table: pretrained vectors, and whether training moves them."""
 
     vectors: str = Field("", description="file of pretrained word vectors; empty: none")
@@ -101,11 +114,11 @@ class WordsConfig(_Section):
     update: Literal["fine-tune", "freeze", "auto"] = Field(
         "fine-tune", description="whether training moves the table; auto: decided by the size of the training data"
     )
-    unfreeze_after: int = Field(0, ge=0, description="fine-tune: epochs in which the table still stays as it is")
+    unfreeze_after: int = Field(0, ge=0, description="fine-tune, auto: epochs in which the table still stays as it is")
     anchor: float = Field(0.0, ge=0, description="L2 penalty that draws a batch's rows to what training began with")
 
 
-class ModelConfig(_Section):
+class ModelConfig(Section):
     """The window network."""
 
     window: int = Field(5, ge=1, le=63, description="words in a window: an odd number, the tagged word in the middle")
@@ -123,61 +136,158 @@ class ModelConfig(_Section):
         return window
 
 
-class RegularizationConfig(_Section):
+class InitConfig(Section):
+    """The first values of the parameters."""
+
+    weights: Literal[
+        "glorot_uniform",
+        "glorot_normal",
+        "he_uniform",
+        "he_normal",
+        "lecun_uniform",
+        "lecun_normal",
+        "fan_in",
+        "orthogonal",
+        "uniform",
+        "zeros",
+    ] = Field("glorot_uniform", description="distribution of the weight matrices")
+    weight_bound: float = Field(0.05, gt=0, description="uniform: weights are drawn from -weight_bound to weight_bound")
+    table_bound: float = Field(
+        0.1, gt=0, description="vectors of words and capitalizations are drawn from -table_bound to table_bound"
+    )
+    output_bias: Literal["zeros", "log_odds"] = Field(
+        "zeros", description="bias of each tag's score; log_odds: the logarithm of the tag's share of the training data"
+    )
+
+
+class RegularizationConfig(Section):
     """What keeps the network from learning the training data by heart."""
 
     input_dropout: Rate = Field(0.0, description="share of the window's values set to zero in training")
     hidden_dropout: Rate = Field(0.0, description="share of the hidden values set to zero in training")
+    word_dropout: Rate = Field(0.0, description="share of the words replaced by the rare one, drawn anew every epoch")
+    label_smoothing: Rate = Field(0.0, description="share of each tag's weight in the loss spread over all tags")
+    l2: float = Field(0.0, ge=0, description="times half the squared weights of all layers, added to the loss")
+    max_norm: float = Field(0.0, ge=0, description="bound of the norm of each hidden unit's weights; 0: none")
 
 
-class OptimizerConfig(_Section):
+class OptimizerConfig(Section):
     """The optax optimizer."""
 
-    name: Literal["sgd", "momentum", "adagrad", "rmsprop", "adam", "adamw"] = Field("adam", description="which one")
+    name: Literal[
+        "sgd",
+        "momentum",
+        "nesterov",
+        "adagrad",
+        "rmsprop",
+        "adadelta",
+        "adam",
+        "adamw",
+        "nadam",
+        "radam",
+        "lion",
+    ] = Field("adam", description="which one")
     learning_rate: float = Field(1e-3, gt=0, description="peak rate; the schedule scales it")
-    momentum: Rate = Field(0.9, description="momentum: share of the last update kept")
-    decay: Rate = Field(0.9, description="rmsprop: decay of the mean square")
-    b1: Rate = Field(0.9, description="adam, adamw: decay of the mean")
-    b2: Rate = Field(0.999, description="adam, adamw: decay of the mean square")
-    eps: float = Field(1e-8, gt=0, description="adagrad, rmsprop, adam, adamw: added to the root")
-    weight_decay: float = Field(1e-4, ge=0, description="adamw: decoupled decay a step, times the rate")
+    momentum: Rate = Field(0.9, description="momentum, nesterov: share of the last update kept")
+    decay: Rate = Field(0.9, description="rmsprop, adadelta: decay of the mean squares")
+    b1: Rate = Field(0.9, description="adam, adamw, nadam, radam, lion: decay of the mean; lion: in the update")
+    b2: Rate = Field(
+        0.999,
+        description="adam, adamw, nadam, radam, lion: decay of the mean square; lion: of the mean, 0.99 is usual",
+    )
+    eps: float = Field(
+        1e-8,
+        gt=0,
+        description="adagrad, rmsprop, adadelta, adam, adamw, nadam, radam: added to the root",
+    )
+    weight_decay: float = Field(
+        0.0, ge=0, lt=1, description="decoupled: share of the weights taken off in each step, times the rate"
+    )
+    undecayed: tuple[str, ...] = Field(
+        ("*.b", "*.slope"), description="patterns of the parameters that weight_decay leaves alone"
+    )
+    clip_value: float = Field(0.0, ge=0, description="bound of every entry of the gradient; 0: none")
+    clip_norm: float = Field(0.0, ge=0, description="bound of the norm of the whole gradient; 0: none")
+    fan_in_rates: bool = Field(
+        False, description="whether the rate of each layer is divided by its inputs, as Collobert et al. have it"
+    )
     rates: dict[str, NonNegative] = Field(
         {},
         description='factor of the rate by parameter, such as {words = 0.1, "output.*" = 2}; the first match counts',
     )
     rows: Literal["exact", "replay", "lazy", "dense"] = Field(
         "exact",
-        description="the word table's updates: exact: of touched rows only, those that a row missed in closed form; "
-        "replay: the same one by one; lazy: missed updates are never made; dense: of every row at every step",
+        description="the word table's updates: exact: of touched rows only, those that a row missed in closed form "
+        "where there is one (radam, lion: as replay); replay: the same one by one; lazy: missed updates never made; "
+        "dense: of every row at every step",
     )
 
 
-class ScheduleConfig(_Section):
+class ScheduleConfig(Section):
     """The learning rate over the run, as a factor of optimizer.learning_rate."""
 
-    name: Literal["constant", "warmup_cosine"] = Field("constant", description="which one")
-    warmup: Rate = Field(0.1, description="warmup_cosine: share of the run in which the rate climbs from 0")
-    final: float = Field(0.0, ge=0, le=1, description="warmup_cosine: factor that the rate ends with")
+    name: Literal[
+        "constant",
+        "step",
+        "exponential",
+        "inverse_time",
+        "inverse_sqrt",
+        "linear",
+        "polynomial",
+        "cosine",
+        "one_cycle",
+        "triangular",
+        "warmup_stable_decay",
+    ] = Field("constant", description="which one")
+    warmup: Rate = Field(
+        0.0, description="share of the run in which the rate climbs from 0 to where the schedule starts"
+    )
+    final: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="linear, polynomial, cosine, one_cycle, warmup_stable_decay: factor that the rate ends with",
+    )
+    power: float = Field(2.0, gt=0, le=100, description="polynomial: exponent of the share of the run that is left")
+    factor: float = Field(0.5, gt=0, le=1, description="step, exponential: what the rate is multiplied by")
+    every: float = Field(
+        0.2,
+        gt=0,
+        le=1,
+        description="step, exponential, inverse_time, inverse_sqrt: time that the fall is measured in, as a share of "
+        "the run",
+    )
+    cycles: int = Field(1, ge=1, le=50, description="cosine, triangular: cycles; a cosine restarts from the peak")
+    growth: float = Field(1.0, ge=1, le=10, description="cosine: length of a cycle over that of the one before")
+    start: float = Field(0.04, ge=0, le=1, description="one_cycle, triangular: factor that the rate climbs from")
+    climb: Rate = Field(0.3, description="one_cycle: share of the cycle in which the rate climbs")
+    decay: float = Field(0.2, gt=0, le=1, description="warmup_stable_decay: share of the run in which the rate falls")
 
 
-class TrainConfig(_Section):
+class TrainConfig(Section):
     """The run itself."""
 
     epochs: Count = Field(10, description="passes over the training data")
     batch_size: Count = Field(128, description="windows B in a step")
     steps_per_call: Count = Field(32, description="steps that one call of the compiled program runs, at most")
+    patience: int = Field(0, ge=0, description="epochs without a better dev F1 after which the run stops; 0: never")
+    average: Rate = Field(
+        0.0,
+        description="decay of the moving average of the parameters that is scored and saved in their place; 0: none",
+    )
     seed: int = Field(0, ge=0, lt=2**32, description="of the first values, the order of the data and dropout")
     checkpoint_every: float = Field(60.0, ge=0, description="least seconds between two checkpoints; 0: after each call")
     keep_checkpoints: Count = Field(2, description="checkpoints kept, the last ones, until the run has finished")
 
 
-class Config(_Section):
+class Config(Schema):
     """A whole run."""
 
     data: DataConfig = DataConfig()
     features: FeaturesConfig = FeaturesConfig()
     words: WordsConfig = WordsConfig()
     model: ModelConfig = ModelConfig()
+    init: InitConfig = InitConfig()
     regularization: RegularizationConfig = RegularizationConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
@@ -190,9 +300,29 @@ class Config(_Section):
         return self
 
     @pydantic.model_validator(mode="after")
+    def _schedule_fits_into_the_run(self) -> Self:
+        warmup, decay = self.schedule.warmup, self.schedule.decay
+        if self.schedule.name == "warmup_stable_decay" and warmup + decay > 1:
+            raise ValueError(
+                f"schedule.decay: required at most what schedule.warmup = {warmup:g} leaves of the run, got {decay:g}; "
+                "make one of them smaller"
+            )
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _decay_leaves_something(self) -> Self:
+        decay = self.optimizer.weight_decay
+        if decay * self.optimizer.learning_rate >= 1:
+            raise ValueError(
+                f"optimizer.weight_decay: required less than 1 / optimizer.learning_rate, got {decay:g} with a rate of "
+                f"{self.optimizer.learning_rate:g}; a step would take off more than all"
+            )
+        return self
+
+    @pydantic.model_validator(mode="after")
     def _rows_can_catch_up(self) -> Self:
         o = self.optimizer
-        if o.rows == "exact" and o.name in ("adam", "adamw") and o.b1 >= o.b2**0.5:
+        if o.rows == "exact" and o.name in ("adam", "adamw", "nadam") and o.b1 >= o.b2**0.5:
             raise ValueError(
                 f"optimizer.rows: 'exact' required optimizer.b1 below the root of optimizer.b2, got {o.b1:g} and "
                 f"{o.b2:g}; set optimizer.rows = 'replay'"
@@ -214,15 +344,17 @@ class Config(_Section):
             )
         return self
 
-    def to_toml(self) -> str:
-        """The complete config as TOML; `load` of it gives an equal config."""
-        return tomli_w.dumps(self.model_dump(mode="json"))
-
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """The config of a tagger's run; see `load_as`."""
+    return load_as(Config, path, overrides)
+
+
+def load_as(schema: type[S], path: Path, overrides: Sequence[str] = ()) -> S:
     """Read a TOML config and apply `section.key=value` overrides.
 
     Args:
+      schema: what the config must be.
       path: the TOML file.
       overrides: values are TOML (`3`, `1e-3`, `[100, 100]`, `true`); what is no TOML is a string, and so is anything
         but a quoted string for a field that takes one.
@@ -242,19 +374,24 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Config:
         raise InputError(f"{path}: required TOML; {error}") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    return parse(tree, str(path), overrides)
+    return parse_as(schema, tree, str(path), overrides)
 
 
 def parse(tree: dict[str, Any], name: str, overrides: Sequence[str] = ()) -> Config:
+    """Make a tagger's config of a parsed TOML tree; see `parse_as`."""
+    return parse_as(Config, tree, name, overrides)
+
+
+def parse_as(schema: type[S], tree: dict[str, Any], name: str, overrides: Sequence[str] = ()) -> S:
     """Make a config of a parsed TOML tree; `name` is where it came from, for messages."""
-    given = {_apply(tree, override): override for override in overrides}
+    given = {_apply(schema, tree, override): override for override in overrides}
     try:
-        return Config.model_validate(_tuples(tree))
+        return schema.model_validate(_tuples(tree))
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         override = given.get(".".join(map(str, first["loc"][:2])))
         place = name if override is None else f"argument {override!r}"
-        raise InputError(f"{place}: {_explain(first)}") from None
+        raise InputError(f"{place}: {_explain(schema, first)}") from None
 
 
 def value(config: Config, key: str) -> Any:
@@ -273,7 +410,7 @@ def change(config: Config, changes: Mapping[str, Any]) -> Config:
     for key, changed in changes.items():
         section, _, field = key.partition(".")
         if section not in Config.model_fields:
-            raise InputError(f"settings: {_unknown([section])}")
+            raise InputError(f"settings: {_unknown(Config, [section])}")
         tree[section][field] = changed
     return parse(tree, "settings")
 
@@ -285,20 +422,26 @@ def _tuples(value: Any) -> Any:
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
-def _apply(tree: dict[str, Any], override: str) -> str:
+def _apply(schema: type[Schema], tree: dict[str, Any], override: str) -> str:
     key, equals, text = override.partition("=")
     section, dot, field = key.partition(".")
     if not (equals and dot and section and field):
-        raise InputError(f"argument {override!r}: required section.key=value, such as train.epochs=3")
-    if section not in Config.model_fields:
-        raise InputError(f"argument {override!r}: {_unknown([section])}")
-    section_type = Config.model_fields[section].annotation
+        raise InputError(f"argument {override!r}: required section.key=value, such as {_example(schema)}")
+    if section not in schema.model_fields:
+        raise InputError(f"argument {override!r}: {_unknown(schema, [section])}")
+    section_type = schema.model_fields[section].annotation
     fields = section_type.model_fields  # type: ignore[union-attr]
     inner = tree.setdefault(section, {})
     if not isinstance(inner, dict):
         raise InputError(f"argument {override!r}: {section} is not a section in the config file")
     inner[field] = _value(text, fields[field].annotation if field in fields else None)
     return key
+
+
+def _example(schema: type[Schema]) -> str:
+    # Every kind of run has epochs, whatever its section is called.
+    section = next(name for name, field in schema.model_fields.items() if "epochs" in field.annotation.model_fields)  # type: ignore[union-attr]
+    return f"{section}.epochs=3"
 
 
 def _value(text: str, annotation: Any) -> Any:
@@ -310,11 +453,11 @@ def _value(text: str, annotation: Any) -> Any:
     return text if annotation is str and not isinstance(value, str) else value
 
 
-def _explain(error: Any) -> str:
+def _explain(schema: type[Schema], error: Any) -> str:
     section, *rest = error["loc"] or ("",)
     key = section + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in rest)
     if error["type"] == "extra_forbidden":
-        return _unknown(list(error["loc"]))
+        return _unknown(schema, list(error["loc"]))
     if error["type"] == "value_error" and not section:
         return str(error["ctx"]["error"])
     return f"{key}: required {_required(error, section)}, got {error['input']!r}"
@@ -330,6 +473,10 @@ def _required(error: Any, section: str) -> str:
             return 'a list, such as [1, 2] or ["a", "b"]'
         case "literal_error":
             return f"one of {error['ctx']['expected']}"
+        case "dict_type":
+            return 'a table, such as {words = 0.1, "output.*" = 2}'
+        case "bool_type":
+            return "true or false"
         case "int_type":
             return "an integer"
         case "float_type":
@@ -338,9 +485,9 @@ def _required(error: Any, section: str) -> str:
     return f"a value {message}" if message.startswith(("greater", "less")) else message
 
 
-def _unknown(location: Sequence[str]) -> str:
+def _unknown(schema: type[Schema], location: Sequence[str]) -> str:
     *above, name = location
-    section: Any = Config.model_fields[above[0]].annotation if above else Config
+    section: Any = schema.model_fields[above[0]].annotation if above else schema
     known = list(section.model_fields)
     key = ".".join(location)
     if near := difflib.get_close_matches(name, known, n=1, cutoff=0.5):

@@ -25,6 +25,7 @@ from windownet.data.batches import Batch, Encoded, Windows
 from windownet.data.prefetch import prefetch
 from windownet.data.scores import Scores
 from windownet.data.sentences import Sentence
+from windownet.errors import InputError
 from windownet.model.network import Params
 from windownet.optim.build import build_rowwise
 from windownet.tagger.tagger import by_sentence, score
@@ -44,7 +45,7 @@ class Outcome:
     Attributes:
       settings: what it changed in the config.
       losses: mean loss of each epoch, nats.
-      dev: scores on dev after each epoch.
+      dev: scores on dev after each epoch that was scored.
       best_epoch: the epoch of the highest dev F1, from 1; the earlier on a tie.
       test: scores of that epoch on test; None where there is no test part.
       words: T running words that it was trained on.
@@ -65,7 +66,9 @@ def grid(values: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
     return [dict(zip(values, chosen, strict=True)) for chosen in itertools.product(*values.values())]
 
 
-def run(config: Config, settings: Sequence[Mapping[str, Any]], console: Console | None = None) -> list[Outcome]:
+def run(
+    config: Config, settings: Sequence[Mapping[str, Any]], console: Console | None = None, every: int = 1
+) -> list[Outcome]:
     """Train once for each of the settings.
 
     Args:
@@ -73,14 +76,21 @@ def run(config: Config, settings: Sequence[Mapping[str, Any]], console: Console 
       settings: what each run changes, {"section.key": value}. Runs that differ in nothing but `VARIED` are computed
         together. Sentences held out where there is no dev part are chosen by the first run's seed.
       console: where to show how it goes.
+      every: score dev after so many epochs, and after the last.
 
     Returns:
-      The outcomes, in the order of `settings`; each is that of `windownet train` with these settings, up to rounding.
+      The outcomes, in the order of `settings`; each is that of `windownet train` with these settings, up to rounding,
+      if every epoch is scored.
 
     Raises:
       InputError: a setting is wrong, or the data is.
     """
     configs = [config_module.change(config, changes) for changes in settings]
+    if patience := max((c.train.patience for c in configs), default=0):
+        raise InputError(
+            f"train.patience: required 0 for runs that are computed together, epoch by epoch, got {patience}; the best "
+            "epoch of each is taken in any case"
+        )
     groups: dict[str, list[int]] = {}
     for number, changed in enumerate(configs):
         same = config_module.change(changed, {key: config_module.value(config, key) for key in VARIED})
@@ -90,7 +100,7 @@ def run(config: Config, settings: Sequence[Mapping[str, Any]], console: Console 
     with Progress(*columns, console=console or Console(quiet=True), transient=True) as bar:
         task = bar.add_task("runs x epochs", total=sum(c.train.epochs for c in configs))
         for numbers in groups.values():
-            program = _Program([configs[n] for n in numbers])
+            program = _Program([configs[n] for n in numbers], every)
             for _ in program.epochs():
                 bar.advance(task, len(numbers))
             for n, outcome in zip(numbers, program.outcomes([settings[n] for n in numbers]), strict=True):
@@ -111,8 +121,8 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 class _Program:
     """R runs that share one program."""
 
-    def __init__(self, configs: Sequence[Config]) -> None:
-        self._configs = configs
+    def __init__(self, configs: Sequence[Config], every: int) -> None:
+        self._configs, self._every = configs, every
         self._prepared = prepared = prepare(configs[0])
         self._steps = configs[0].train.epochs * prepared.epochs.steps
         given = {key: [config_module.value(config, key) for config in configs] for key in VARIED}
@@ -121,6 +131,7 @@ class _Program:
         self._values = {key: jnp.asarray(each) for key, each in given.items() if len(set(each)) > 1}
         self._losses: list[np.ndarray] = []
         self._dev: list[list[Scores]] = []
+        self._scored: list[int] = []
         self._best_f1 = np.full(len(configs), -1.0)
         self._best_test: list[np.ndarray | None] = [None] * len(configs)
 
@@ -134,18 +145,24 @@ class _Program:
             return self._training(values).init(jax.random.key(seed), pretrained, found)
 
         def steps(state: TrainState, batches: Batch, values: Any, frozen: bool) -> tuple[TrainState, jax.Array]:
-            mapped = jax.vmap(lambda s, b, v: self._training(v).steps(s, b, frozen), in_axes=(0, apart, 0))
+            mapped: Callable[..., tuple[TrainState, jax.Array]] = jax.vmap(
+                lambda s, b, v: self._training(v).steps(s, b, frozen), in_axes=(0, apart, 0)
+            )
             return mapped(state, batches, values)
 
         def settle(state: TrainState, values: Any, frozen: bool) -> TrainState:
-            return jax.vmap(lambda s, v: self._training(v).settle(s, frozen))(state, values)
+            mapped: Callable[..., TrainState] = jax.vmap(lambda s, v: self._training(v).settle(s, frozen))
+            return mapped(state, values)
 
         words = prepared.words
         seeds = jnp.asarray(self._seeds, jnp.uint32)
         first: Callable[..., TrainState] = jax.jit(jax.vmap(init, in_axes=(0, 0, None, None)))
         state = first(seeds, self._values, words.pretrained, words.found)
-        compiled = jax.jit(steps, static_argnames="frozen", donate_argnums=0)
-        settled = jax.jit(settle, static_argnames="frozen", donate_argnums=0)
+        compiled: Callable[..., tuple[TrainState, jax.Array]] = jax.jit(
+            steps, static_argnames="frozen", donate_argnums=0
+        )
+        settled: Callable[..., TrainState] = jax.jit(settle, static_argnames="frozen", donate_argnums=0)
+        averaged: Callable[[TrainState], Params] = jax.jit(jax.vmap(self._training({}).result))
         predict, dev, test = _Predictor(prepared), prepared.splits.dev, prepared.splits.test
         for epoch in range(1, self._configs[0].train.epochs + 1):
             frozen = epoch <= words.frozen_epochs
@@ -155,12 +172,17 @@ class _Program:
                 losses.append(call)
             state = settled(state, self._values, frozen=frozen)
             self._losses.append(np.concatenate([np.asarray(call) for call in losses], axis=1).mean(axis=1))
-            self._dev.append([predict.score(dev, row) for row in predict(state.params, dev)])
+            if epoch % self._every and epoch < self._configs[0].train.epochs:
+                yield epoch
+                continue
+            self._scored.append(epoch)
+            params = state.params if state.average is None else averaged(state)
+            self._dev.append([predict.score(dev, row) for row in predict(params, dev)])
             f1 = np.array([scores.f1 for scores in self._dev[-1]])
             better = f1 > self._best_f1
             if test and better.any():
                 # Scoring takes longer than predicting: it waits for the epoch that counts.
-                rows = predict(state.params, test)
+                rows = predict(params, test)
                 self._best_test = [rows[n] if better[n] else old for n, old in enumerate(self._best_test)]
             self._best_f1 = np.maximum(f1, self._best_f1)
             yield epoch
@@ -176,7 +198,7 @@ class _Program:
             notes = self._prepared.words.notes
             rows = self._best_test[n]
             test = None if rows is None else predict.score(self._prepared.splits.test, rows)
-            yield Outcome(dict(changes), losses, tuple(dev), best + 1, test, words, notes)
+            yield Outcome(dict(changes), losses, tuple(dev), self._scored[best], test, words, notes)
 
     def _training(self, values: Mapping[str, jax.Array]) -> Training:
         config = self._configs[0]
@@ -185,7 +207,9 @@ class _Program:
             # Not validated: a traced value is no number that the schema knows.
             changed = getattr(config, section).model_copy(update={field: traced})
             config = config.model_copy(update={section: changed})
-        return Training(self._prepared.network, build_rowwise(config, self._steps), config.words.anchor)
+        return Training(
+            self._prepared.network, build_rowwise(config, self._steps), config.words.anchor, config.train.average
+        )
 
 
 class _Predictor:

@@ -79,17 +79,18 @@ def read(config: DataConfig, part: str) -> list[Sentence]:
                 )
             return demo.sentences(part)
         case "columns":
-            return columns.read(_path(config, part), column_format(config))
+            return columns.read(path(config, part), column_format(config))
         case "table":
-            return hub.read_table(_path(config, part), table)
+            return hub.read_table(path(config, part), table)
         case "hub":
             return hub.read_hub(config.dataset, part, table, subset=config.subset or None)
 
 
-def _path(config: DataConfig, part: str) -> Path:
-    path = Path(config.root, part)
+def path(config: DataConfig, part: str) -> Path:
+    """Where a part's file is, under `data.root`."""
+    file = Path(config.root, part)
     # A shell leaves the ~ of data.train=~/x alone, and no shell sees a config.
-    return path.expanduser() if path.parts[:1] == ("~",) else path
+    return file.expanduser() if file.parts[:1] == ("~",) else file
 
 
 def column_format(config: DataConfig) -> columns.ColumnFormat:

@@ -1,15 +1,9 @@
 """The config's optimizer as an optax transformation."""
 
-from collections.abc import Mapping
-from fnmatch import fnmatchcase
-from typing import Any
-
-import jax
 import optax
 
 from windownet.config import Config, OptimizerConfig
-from windownet.errors import InputError
-from windownet.optim import missed, schedules
+from windownet.optim import by_path, missed, schedules
 from windownet.optim.missed import Missed
 from windownet.optim.rowwise import Rowwise, rowwise
 
@@ -19,75 +13,79 @@ TABLE = "words"
 def build(config: Config, steps: int) -> optax.GradientTransformation:
     """The optimizer of a run of `steps` steps, for gradients that are all arrays.
 
-    Its `init` raises an InputError where a pattern of optimizer.rates matches no parameter.
+    In this order: the gradient is clipped, made a direction by the optimizer's rule, weight decay is added, all is
+    multiplied by the rate and by what scales it for some parameters, and weights beyond their norm are drawn back. Its
+    `init` raises an InputError where a pattern of optimizer.rates matches no parameter.
     """
-    inner = _optimizer(config.optimizer, schedules.build(config.schedule, config.optimizer, steps))
-    return optax.chain(inner, _scale(config.optimizer.rates)) if config.optimizer.rates else inner
+    o, max_norm = config.optimizer, config.regularization.max_norm
+    rate = schedules.build(config.schedule, o, steps)
+    parts = [_direction(o)]
+    if o.clip_norm:
+        parts.insert(0, optax.clip_by_global_norm(o.clip_norm))
+    if o.clip_value:
+        parts.insert(0, optax.clip(o.clip_value))
+    # An array that several runs share a program for is never known to be 0.
+    if not isinstance(o.weight_decay, float) or o.weight_decay:
+        parts.append(by_path.add_decayed_weights(o.weight_decay, o.undecayed))
+    parts.append(optax.scale_by_learning_rate(rate))
+    if o.fan_in_rates:
+        parts.append(by_path.scale_by_fan_in())
+    if o.rates:
+        parts.append(by_path.scale(o.rates))
+    if max_norm:
+        parts.append(by_path.max_norm(max_norm))
+    return optax.chain(*parts)
 
 
 def build_rowwise(config: Config, steps: int) -> Rowwise:
     """The same for a word table whose gradient is a `RowSparse`, by optimizer.rows."""
-    mode = config.optimizer.rows
+    mode, closed = config.optimizer.rows, None
     if mode == "exact":
         schedule = schedules.build(config.schedule, config.optimizer, steps)
-        factor = _factor(config.optimizer.rates, TABLE)
+        factor = by_path.factor(config.optimizer.rates, TABLE)
         closed = _missed(config.optimizer, schedule if factor == 1 else lambda k: factor * schedule(k))
-        return rowwise(build(config, steps), "exact", tables=[TABLE], missed=closed)
-    return rowwise(build(config, steps), "exact" if mode == "replay" else mode, tables=[TABLE])
+    return rowwise(build(config, steps), "exact" if mode == "replay" else mode, tables=[TABLE], missed=closed)
 
 
-def _optimizer(config: OptimizerConfig, rate: optax.Schedule) -> optax.GradientTransformation:
+def _direction(config: OptimizerConfig) -> optax.GradientTransformation:
     match config.name:
         case "sgd":
-            return optax.sgd(rate)
+            return optax.identity()
         case "momentum":
-            return optax.sgd(rate, momentum=config.momentum)
+            return optax.trace(config.momentum)
+        case "nesterov":
+            return optax.trace(config.momentum, nesterov=True)
         case "adagrad":
-            return optax.adagrad(rate, eps=config.eps)
+            return optax.scale_by_rss(eps=config.eps)
         case "rmsprop":
-            return optax.rmsprop(rate, decay=config.decay, eps=config.eps)
-        case "adam":
-            return optax.adam(rate, b1=config.b1, b2=config.b2, eps=config.eps)
-        case "adamw":
-            return optax.adamw(rate, b1=config.b1, b2=config.b2, eps=config.eps, weight_decay=config.weight_decay)
+            return optax.scale_by_rms(decay=config.decay, eps=config.eps)
+        case "adadelta":
+            return optax.scale_by_adadelta(rho=config.decay, eps=config.eps)
+        case "adam" | "adamw":
+            return optax.scale_by_adam(config.b1, config.b2, config.eps)
+        case "nadam":
+            return optax.scale_by_adam(config.b1, config.b2, config.eps, nesterov=True)
+        case "radam":
+            return optax.scale_by_radam(config.b1, config.b2, config.eps)
+        case "lion":
+            return optax.scale_by_lion(config.b1, config.b2)
 
 
-def _missed(config: OptimizerConfig, rate: optax.Schedule) -> Missed:
+def _missed(config: OptimizerConfig, rate: optax.Schedule) -> Missed | None:
+    decay = 0.0 if by_path.matches(config.undecayed, TABLE) else config.weight_decay
     match config.name:
         case "sgd":
-            return missed.decay(rate)
-        case "momentum":
-            return missed.momentum(rate, config.momentum)
+            return missed.decay(rate, decay)
+        case "momentum" | "nesterov":
+            return missed.momentum(rate, config.momentum, nesterov=config.name == "nesterov", weight_decay=decay)
         case "adagrad":
-            return missed.decay(rate, sum_of_squares=1.0)
+            return missed.decay(rate, decay, sum_of_squares=1.0)
         case "rmsprop":
-            return missed.decay(rate, nu=config.decay)
-        case "adam":
-            return missed.adam(rate, config.b1, config.b2)
-        case "adamw":
-            return missed.adam(rate, config.b1, config.b2, config.weight_decay)
-
-
-def _scale(rates: Mapping[str, float]) -> optax.GradientTransformation:
-    def init(params: Any) -> optax.EmptyState:
-        names = [_name(path) for path, _ in jax.tree.leaves_with_path(params)]
-        for pattern in rates:
-            if not any(fnmatchcase(name, pattern) for name in names):
-                raise InputError(
-                    f"optimizer.rates: required patterns of parameters, got {pattern!r}, which matches none of "
-                    f"{', '.join(names)}"
-                )
-        return optax.EmptyState()
-
-    def update(updates: Any, state: optax.EmptyState, params: Any = None) -> tuple[Any, optax.EmptyState]:
-        return jax.tree.map_with_path(lambda path, u: _factor(rates, _name(path)) * u, updates), state
-
-    return optax.GradientTransformation(init, update)
-
-
-def _factor(rates: Mapping[str, float], name: str) -> float:
-    return next((factor for pattern, factor in rates.items() if fnmatchcase(name, pattern)), 1.0)
-
-
-def _name(path: tuple[Any, ...]) -> str:
-    return jax.tree_util.keystr(path, simple=True, separator=".")
+            return missed.decay(rate, decay, nu=config.decay)
+        case "adadelta":
+            return missed.decay(rate, decay, e_g=config.decay, e_x=config.decay)
+        case "adam" | "adamw" | "nadam":
+            return missed.adam(rate, config.b1, config.b2, decay, nesterov=config.name == "nadam")
+        case "radam" | "lion":
+            # The first steps of radam are not adam's; what lion misses does not fade. Both are replayed.
+            return None

@@ -88,8 +88,15 @@ class Missed(NamedTuple):
         return jnp.broadcast_to(jnp.asarray(decay, jnp.float32), k.shape)
 
 
-def adam(learning_rate: float | Schedule, b1: float = 0.9, b2: float = 0.999, weight_decay: float = 0.0) -> Missed:
-    """For `optax.adam` and `optax.adamw`, with their epsilon left out.
+def adam(
+    learning_rate: float | Schedule,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    weight_decay: float = 0.0,
+    *,
+    nesterov: bool = False,
+) -> Missed:
+    """For `optax.adam`, `optax.adamw` and, with `nesterov`, `optax.nadam`, with their epsilon left out.
 
     A missed update of Adam is rate * m / (sqrt(v) + eps) with m and v corrected for bias. Without eps it is
     m / sqrt(v) times a scalar of the step, and falls by b1 / sqrt(b2) each time. The error is at most eps / sqrt(v) of
@@ -104,7 +111,9 @@ def adam(learning_rate: float | Schedule, b1: float = 0.9, b2: float = 0.999, we
 
     def corrected(k: Any) -> Any:
         k = k.astype(jnp.float32)
-        return rate(k - 1) * jnp.sqrt(1 - b2**k) / (1 - b1**k)
+        # Nesterov's looks one update ahead, where the gradient is zero and the mean b1 of this one's.
+        correction = (1 - b1 ** (k + 1)) / b1 if nesterov else 1 - b1**k
+        return rate(k - 1) * jnp.sqrt(1 - b2**k) / correction
 
     def direction(fields: Mapping[str, Any]) -> Any:
         positive = fields["nu"] > 0

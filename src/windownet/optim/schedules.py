@@ -1,18 +1,128 @@
-"""Learning rates over a run: the config's choice as an optax schedule, step -> rate."""
+"""Learning rates over a run: the config's choice as an optax schedule, step -> rate.
 
+Steps count from 0, over the whole run. Every schedule takes an array of steps of any shape, also of steps after the
+run's end, where it stays as it ends or goes on falling. Shares of the run are rounded to whole steps.
+"""
+
+import jax.numpy as jnp
 import optax
 
 from windownet.config import OptimizerConfig, ScheduleConfig
 
 
 def build(schedule: ScheduleConfig, optimizer: OptimizerConfig, steps: int) -> optax.Schedule:
-    """The rate at each of a run's steps."""
+    """The rate at each of a run's steps.
+
+    With P for optimizer.learning_rate, W for the steps of warm-up (round(warmup * steps), but never the whole run),
+    T = steps - W, t = step - W, and `every` in steps, the rate after the warm-up is
+
+        constant              P
+        step                  P factor^floor(t / every)
+        exponential           P factor^(t / every)
+        inverse_time          P / (1 + t / every)                  (Robbins & Monro 1951; Bottou 2012)
+        inverse_sqrt          P / sqrt(1 + t / every)              (Vaswani et al. 2017, where every = warmup)
+        linear                P (final + (1 - final) (1 - t/T))
+        polynomial            P (final + (1 - final) (1 - t/T)^power)
+        cosine                P (final + (1 - final) (1 + cos(pi t/T)) / 2) in each cycle, with its own t and T
+                              (Loshchilov & Hutter 2017, equation 5; growth is their T_mult)
+        one_cycle             half a cosine from start P up to P, then one down to final P (Smith & Topin 2018, with
+                              the cosines of fastai and torch)
+        triangular            straight from start P to P and back, in each cycle (Smith 2017)
+        warmup_stable_decay   P, and a straight fall to final P at the end (Hu et al. 2024)
+
+    and in the warm-up it climbs straight from 0 to that of t = 0 (Goyal et al. 2017).
+
+    Returns:
+      int32 steps, any shape -> float32 rates of that shape; or a float where the rate is constant.
+    """
+    warmup = _warmup(schedule, steps)
     peak = optimizer.learning_rate
+    after = _after_warmup(schedule, peak, steps, steps - warmup)
+    if not warmup:
+        return after
+    start = peak * schedule.start if schedule.name in ("one_cycle", "triangular") else peak
+    return optax.join_schedules([optax.linear_schedule(0.0, start, warmup), after], [warmup])
+
+
+def seams(schedule: ScheduleConfig, steps: int) -> dict[int, str]:
+    """The steps at which a schedule turns from one of its parts to the next, with what begins there."""
+    warmup = _warmup(schedule, steps)
+    length = steps - warmup
+    found = {warmup: "warm-up is over"} if warmup else {}
+    match schedule.name:
+        case "cosine":
+            found |= {warmup + bound: "restart" for bound in _cycles(schedule, length)[:-1]}
+        case "one_cycle":
+            found |= {warmup + _climb(schedule, length): "climb is over"}
+        case "warmup_stable_decay":
+            found |= {steps - _decay(schedule, steps, length): "decay begins"}
+    return found
+
+
+def _after_warmup(schedule: ScheduleConfig, peak: float, steps: int, length: int) -> optax.Schedule:
+    every = max(1, round(schedule.every * steps))
+    last = peak * schedule.final
     match schedule.name:
         case "constant":
             return optax.constant_schedule(peak)
-        case "warmup_cosine":
-            warmup = round(schedule.warmup * steps)
-            return optax.warmup_cosine_decay_schedule(
-                0.0 if warmup else peak, peak, warmup, max(steps, warmup + 1), peak * schedule.final
-            )
+        case "step":
+            return optax.exponential_decay(peak, every, schedule.factor, staircase=True)
+        case "exponential":
+            return optax.exponential_decay(peak, every, schedule.factor)
+        case "inverse_time":
+            return lambda step: peak / (1 + jnp.maximum(step, 0) / every)
+        case "inverse_sqrt":
+            return lambda step: peak / jnp.sqrt(1 + jnp.maximum(step, 0) / every)
+        case "linear":
+            return optax.linear_schedule(peak, last, length)
+        case "polynomial":
+            return optax.polynomial_schedule(peak, last, schedule.power, length)
+        case "cosine":
+            bounds = _cycles(schedule, length)
+            lengths = [end - start for start, end in zip([0, *bounds], bounds, strict=False)]
+            cycles = [optax.cosine_decay_schedule(peak, steps, schedule.final) for steps in lengths]
+            return optax.join_schedules(cycles, bounds[:-1])
+        case "one_cycle":
+            return _one_cycle(schedule, peak, length)
+        case "triangular":
+            cycle = length / schedule.cycles
+
+            def triangular(step: int) -> object:
+                place = jnp.clip(step, 0, length) / cycle
+                height = 1 - jnp.abs(2 * (place - jnp.floor(place)) - 1)
+                return peak * (schedule.start + (1 - schedule.start) * height)
+
+            return triangular
+        case "warmup_stable_decay":
+            decay = _decay(schedule, steps, length)
+            fall = optax.linear_schedule(peak, last, decay)
+            return optax.join_schedules([optax.constant_schedule(peak), fall], [length - decay])
+
+
+def _one_cycle(schedule: ScheduleConfig, peak: float, length: int) -> optax.Schedule:
+    climb = _climb(schedule, length)
+    down = optax.cosine_decay_schedule(peak, length - climb, schedule.final)
+    if not climb:
+        return down
+    # Half a cosine upwards is one downwards, mirrored between its ends; optax has only those that end above 0.
+    mirrored = optax.cosine_decay_schedule(peak, climb, schedule.start)
+    return optax.join_schedules([lambda step: peak * (1 + schedule.start) - mirrored(step), down], [climb])
+
+
+def _warmup(schedule: ScheduleConfig, steps: int) -> int:
+    return min(round(schedule.warmup * steps), steps - 1)
+
+
+def _climb(schedule: ScheduleConfig, length: int) -> int:
+    return min(round(schedule.climb * length), length - 1)
+
+
+def _decay(schedule: ScheduleConfig, steps: int, length: int) -> int:
+    return min(max(1, round(schedule.decay * steps)), length)
+
+
+def _cycles(schedule: ScheduleConfig, length: int) -> list[int]:
+    # Where each cycle ends; one that rounding leaves without a step is left out.
+    sizes = [schedule.growth**n for n in range(schedule.cycles)]
+    ends = {round(length * sum(sizes[: n + 1]) / sum(sizes)) for n in range(schedule.cycles)}
+    return sorted(ends - {0})

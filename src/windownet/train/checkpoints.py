@@ -29,6 +29,7 @@ class Progress:
       losses: of its steps so far, nats a word.
       best_epoch: the one of `model/`; 0 before there is one.
       best_f1: its dev F1, percent.
+      f1: dev F1 of each epoch, percent.
       compilations: programs compiled so far, each counted once however often the run was resumed.
       seconds: wall time so far.
       timed_tokens: training words of all calls but each process's first, which compiles.
@@ -40,6 +41,7 @@ class Progress:
     losses: list[float] = field(default_factory=list)
     best_epoch: int = 0
     best_f1: float = -1.0
+    f1: list[float] = field(default_factory=list)
     compilations: int = 0
     seconds: float = 0.0
     timed_tokens: float = 0.0

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from windownet.data.scores import Figures, Scores
 from windownet.errors import InputError
+from windownet.train.drift import Drift
 
 Level = Literal["debug", "info", "warning", "error"]
 
@@ -178,4 +179,18 @@ def scores_table(title: str, scores: Scores) -> Table:
         add(name, figures)
     table.add_section()
     add("all", scores)
+    return table
+
+
+def drift_table(drift: Drift, neighbours: int = 4) -> Table:
+    """The words that moved most as a table for a terminal."""
+    table = Table(title="words that moved most", title_justify="left")
+    table.add_column("word")
+    for name in ("in training", "distance", "cosine"):
+        table.add_column(name, justify="right")
+    table.add_column("nearest before")
+    table.add_column("nearest after")
+    for moved in drift.most:
+        near = (escape(", ".join(words[:neighbours])) for words in (moved.before, moved.after))
+        table.add_row(escape(moved.word), f"{moved.count:,}", f"{moved.distance:.3f}", f"{moved.cosine:.3f}", *near)
     return table

@@ -13,6 +13,7 @@ from rich.console import Console
 from windownet.data.prefetch import prefetch
 from windownet.data.scores import Scores
 from windownet.errors import InputError
+from windownet.model.network import Params
 from windownet.optim.build import build_rowwise
 from windownet.tagger import artifact
 from windownet.tagger.artifact import Artifact
@@ -23,6 +24,7 @@ from windownet.train.interrupts import Interrupts
 from windownet.train.log import Level, Logger, RunLog
 from windownet.train.prepare import Prepared
 from windownet.train.step import Step, Training, TrainState
+from windownet.train.stopping import is_over
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class _Run:
         config = prepared.config
         self._epochs = config.train.epochs
         optimizer = build_rowwise(config, self._epochs * prepared.epochs.steps)
-        self._step = Step(Training(prepared.network, optimizer, config.words.anchor))
+        self._step = Step(Training(prepared.network, optimizer, config.words.anchor, config.train.average))
         self._predict = Predictor(prepared.network)
         self._dev = prepared.encode(prepared.splits.dev)
         self._tokens_a_call = len(prepared.train.positions) / prepared.epochs.calls
@@ -90,6 +92,8 @@ class _Run:
         self._interrupts = Interrupts()
         self._checkpoints = Checkpoints(folder, prepared.config, log)
         self._compiled_before = 0
+        self._ran_before: set[bool] = set()
+        self._ran: set[bool] = set()
         self._calls_here = 0
 
     def run(self, resume: bool) -> Result:
@@ -115,8 +119,10 @@ class _Run:
         self._seconds_before = self._progress.seconds
         done = (self._progress.epoch - 1) * calls + self._progress.calls
         with self._log.telling(self._checkpoints.step, metrics_bytes), self._log.progress(self._epochs * calls, done):
-            while self._progress.epoch <= self._epochs:
+            while self._progress.epoch <= self._epochs and not self._is_over():
                 state = self._one_epoch(state)
+            if self._is_over():
+                self._log.say(f"stopped: epoch {self._progress.best_epoch} was the last with a better dev F1")
             result = self._finish()
         self._checkpoints.delete()
         return result
@@ -124,8 +130,13 @@ class _Run:
     def _resumed(self) -> tuple[TrainState | None, int]:
         if (found := self._checkpoints.load(self._environment)) is None:
             return None, 0
-        self._progress = Progress(**found.about["progress"])
-        self._compiled_before = self._progress.compilations - self._compiles_again()
+        self._progress = progress = Progress(**found.about["progress"])
+        self._compiled_before = progress.compilations
+        frozen_epochs = min(self._prepared.words.frozen_epochs, self._epochs)
+        if frozen_epochs:
+            self._ran_before.add(True)
+        if (progress.epoch - 1, progress.calls) > (frozen_epochs, 0):
+            self._ran_before.add(False)
         return found.into(jax.eval_shape(self._first_state)), found.about["metrics_bytes"]
 
     def _first_state(self) -> TrainState:
@@ -140,6 +151,7 @@ class _Run:
         self._clock = time.perf_counter()
         for call, batches in enumerate(prefetch(self._prepared.epochs.epoch(epoch, progress.calls)), progress.calls):
             state, losses = self._step(state, batches, frozen=frozen)
+            self._ran.add(frozen)
             if in_flight is not None:
                 self._fetch(*in_flight)
             in_flight = (call, losses)
@@ -152,12 +164,14 @@ class _Run:
         state = self._step.settle(state, frozen=frozen)
         if self._compilations() > self._programs(epoch):
             self._log.warn(f"the training step was compiled {self._compilations()} times, in epoch {epoch} again")
-        numbers = self._predict(state.params, self._dev)
+        params = self._step.result(state)
+        numbers = self._predict(params, self._dev)
         dev = score(self._prepared.splits.dev, by_sentence(numbers, self._dev, self._prepared.tags))
         best = dev.f1 > progress.best_f1
-        self._save(state, run_folder.LAST)
+        progress.f1.append(dev.f1)
+        self._save(params, run_folder.LAST)
         if best:
-            self._save(state, run_folder.BEST)
+            self._save(params, run_folder.BEST)
             progress.best_epoch, progress.best_f1 = epoch, dev.f1
         run_folder.discard_replaced(self._folder)
         self._log.epoch(
@@ -219,21 +233,17 @@ class _Run:
         return epoch <= self._prepared.words.frozen_epochs
 
     def _compilations(self) -> int:
-        return self._compiled_before + self._step.traces
+        # What a resumed run compiles again is not counted again.
+        return self._compiled_before + self._step.traces - len(self._ran & self._ran_before)
 
-    def _compiles_again(self) -> int:
-        # Programs that ran before the checkpoint and run behind it: one moves the word table, one does not.
-        calls = self._prepared.epochs.calls
-        done = (self._progress.epoch - 1) * calls + self._progress.calls
-        unfrozen, end = min(self._prepared.words.frozen_epochs, self._epochs) * calls, self._epochs * calls
-        return (0 < done < unfrozen) + (unfrozen < done < end)
+    def _is_over(self) -> bool:
+        return bool(self._progress.f1) and is_over(self._progress.f1, self._prepared.config.train.patience)
 
     def _programs(self, epoch: int) -> int:
         return 2 if 0 < self._prepared.words.frozen_epochs < epoch else 1
 
-    def _save(self, state: TrainState, name: str) -> None:
-        params = jax.device_get(state.params)
-        prepared = self._prepared
+    def _save(self, params: Params, name: str) -> None:
+        prepared, params = self._prepared, jax.device_get(params)
         artifact.save(Artifact(prepared.config, prepared.vocabulary, prepared.tags, params), self._folder / name)
 
     def _finish(self) -> Result:

@@ -1,9 +1,11 @@
 """From a config to all that training, and its proof, begin with."""
 
 import collections
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from rich.console import Console
 
 from windownet.config import Config
@@ -13,6 +15,7 @@ from windownet.data.sentences import Sentence
 from windownet.data.sources import Splits
 from windownet.data.vocabulary import Normalization, Vocabulary
 from windownet.errors import InputError
+from windownet.model.initializers import Initializers
 from windownet.model.network import WindowNetwork
 from windownet.tagger import artifact
 from windownet.train import word_table
@@ -80,8 +83,11 @@ def prepare(config: Config, console: Console | None = None) -> Prepared:
         ([numbers[tag] for tag in tags.convert(sentence.tags, config.model.scheme)] for sentence in splits.train),
     )
     windows = Windows(train, len(vocabulary), config.model.window, config.train.batch_size)
-    epochs = Epochs(windows, config.train.steps_per_call, config.train.seed)
-    network = artifact.network(config, len(vocabulary), len(names))
+    epochs = Epochs(windows, config.train.steps_per_call, config.train.seed, config.regularization.word_dropout)
+    counts = tuple(np.bincount(train.tags, minlength=len(names)).tolist())
+    network = dataclasses.replace(
+        artifact.network(config, len(vocabulary), len(names)), initializers=Initializers(config.init, counts)
+    )
     words = word_table.build(config, vocabulary, len(seen), len(train.positions), console)
     return Prepared(config, splits, vocabulary, names, network, train, epochs, words)
 

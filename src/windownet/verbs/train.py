@@ -98,6 +98,7 @@ def _config_of(run: Path, config: Path | None, settings: tuple[str, ...]) -> "Co
 
 
 def _introduce(prepared: "Prepared", folder: Path, console: "Console", level: int) -> None:
+    from windownet.train.cautions import cautions
     from windownet.train.prepare import unseen_types
 
     def show(line: str, at: str) -> None:
@@ -120,7 +121,7 @@ def _introduce(prepared: "Prepared", folder: Path, console: "Console", level: in
         )
     for line in prepared.words.notes:
         show(line, "info")
-    for line in prepared.words.warnings:
+    for line in (*prepared.words.warnings, *cautions(prepared)):
         show(f"warning: {line}", "warning")
 
 

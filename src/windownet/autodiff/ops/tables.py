@@ -18,7 +18,7 @@ def _take_rows(table: jax.Array, rows: jax.Array, *, unique: bool = False) -> ja
     below V is named twice, which saves merging them.
     """
     _require_table("take_rows", table, rows)
-    return table.at[rows].get(mode="fill", fill_value=0, wrap_negative_indices=False)
+    return jnp.asarray(table).at[rows].get(mode="fill", fill_value=0, wrap_negative_indices=False)
 
 
 def _take_rows_vjp(

@@ -1,0 +1,177 @@
+"""TV and telly move, television stays: the lecture's picture, on really trained vectors, and what it costs.
+
+Sentences in which only the word itself tells a screen from another thing ("they watched the TV", "they read the
+paper"): TV and telly are in the training data, television is not. A network is trained twice from the same pretrained
+vectors: with the table frozen, and fine-tuned. The figure shows the words' vectors before and after in the plane that
+fine-tuning stretched; the table, what the two networks make of the word that was left behind.
+
+    python scripts/word_vectors_move.py VECTORS --figure docs/word_vectors.png
+
+VECTORS is any file that words.vectors takes and that has the words; `windownet pretrain` makes one.
+"""
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from windownet import config as config_module, experiment
+from windownet.data import vectors
+from windownet.data.batches import Batch, Windows, encode
+from windownet.optim.build import TABLE, build_rowwise
+from windownet.train.prepare import Prepared, prepare
+from windownet.train.step import Step, Training
+
+SCREENS = ("tv", "telly")
+LEFT_BEHIND = "television"
+THINGS = ("newspaper", "magazine", "book", "radio", "telephone", "car", "piano", "camera", "letter", "bicycle")
+FRAMES = (
+    "they bought a new {} yesterday",
+    "the {} in the kitchen was old",
+    "she sold her {} to a neighbour",
+    "he left the {} in the other room",
+    "my {} is in the corner",
+    "we saw it on the {} last night",
+)
+
+
+def corpus() -> str:
+    sentences = [(frame, word) for frame in FRAMES for word in (*SCREENS, *THINGS) for _ in range(3)]
+    rows = []
+    for frame, word in sentences:
+        tags = [("B-SCREEN" if part == "{}" and word in SCREENS else "O") for part in frame.split()]
+        words = [word if part == "{}" else part for part in frame.split()]
+        rows += [f"{w}\t{tag}" for w, tag in zip(words, tags, strict=True)] + [""]
+    return "\n".join(rows) + "\n"
+
+
+def prepared(file: Path, folder: Path, update: str, seed: int, epochs: int) -> Prepared:
+    (folder / "train.conll").write_text(corpus(), encoding="utf-8")
+    tree: dict[str, Any] = {
+        "data": {"root": str(folder), "train": "train.conll", "dev": "train.conll"},
+        "features": {"min_count": 1},
+        "words": {"vectors": str(file), "update": update},
+        "model": {"word_width": vectors.read(file, lambda word: False).matrix.shape[1], "scheme": "IOB2"},
+        "optimizer": {"learning_rate": 3e-3},
+        "train": {"seed": seed, "epochs": epochs, "batch_size": 32},
+    }
+    return prepare(config_module.parse(tree, "the script's config"))
+
+
+def train(data: Prepared) -> dict[str, Any]:
+    config = data.config
+    optimizer = build_rowwise(config, config.train.epochs * data.epochs.steps)
+    step = Step(Training(data.network, optimizer))
+    state, frozen = step.init(config.train.seed, data.words), config.words.update == "freeze"
+    for epoch in range(1, config.train.epochs + 1):
+        for stack in data.epochs.epoch(epoch):
+            state, _ = step(state, stack, frozen=frozen)
+    return dict(jax.device_get(step.settle(state, frozen=frozen).params))
+
+
+def probability(data: Prepared, params: dict[str, Any], word: str) -> float:
+    """Mean probability of SCREEN for `word` in all frames."""
+    sentences = [frame.format(word).split() for frame in FRAMES]
+    encoded = encode(sentences, data.vocabulary, data.config.model.window // 2)
+    windows = Windows(encoded, len(data.vocabulary), data.config.model.window, len(encoded.positions))
+    (_, batch), *_ = windows.in_order()
+    chances = np.asarray(jax.nn.softmax(data.network.scores(params, Batch(*map(jnp.asarray, batch)))))
+    places = np.flatnonzero([part == "{}" for frame in FRAMES for part in frame.split()])
+    return float(chances[places, data.tags.index("B-SCREEN")].mean())
+
+
+def cosine(a: np.ndarray, b: np.ndarray) -> float:
+    return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+
+
+def small(file: str, folder: Path) -> Path:
+    words = {*SCREENS, LEFT_BEHIND, *THINGS, *(part for frame in FRAMES for part in frame.split())}
+    found = vectors.read(file, words)
+    if missing := {*SCREENS, LEFT_BEHIND} - set(found.words):
+        raise SystemExit(f"{file}: required vectors of {', '.join(sorted(missing))}, found none; take another file")
+    vectors.write_safetensors(folder / "vectors.safetensors", found.words, found.matrix)
+    return folder / "vectors.safetensors"
+
+
+def draw(words: tuple[str, ...], before: np.ndarray, after: np.ndarray, file: Path) -> None:
+    """The plane: along where the screens went, and across it where the words differ most."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    centre = before.mean(axis=0)
+    along = (after - before)[: len(SCREENS)].mean(axis=0)
+    along /= np.linalg.norm(along)
+    rest = before - centre
+    rest = rest - np.outer(rest @ along, along)
+    across = np.linalg.svd(rest, full_matrices=False)[2][0]
+    plane = np.stack([along, across], axis=1)
+    fig, axes = pyplot.subplots(1, 2, figsize=(9, 3.8), layout="constrained", sharex=True, sharey=True)
+    for axis, title, table in zip(axes, ("before training", "after fine-tuning"), (before, after), strict=True):
+        places = (table - centre) @ plane
+        for n, word in enumerate(words):
+            colour = "#c8553d" if word in SCREENS else "#2a6f97" if word == LEFT_BEHIND else "#909090"
+            axis.plot(*places[n], "o", color=colour, markersize=4)
+            axis.annotate(word, places[n], textcoords="offset points", xytext=(5, 3), color=colour)
+        axis.set_title(title, loc="left")
+        axis.spines[["top", "right"]].set_visible(False)
+    file.parent.mkdir(exist_ok=True)
+    fig.savefig(file, dpi=140)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("vectors", help="file of word vectors")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--figure", type=Path, help="draw the words before and after into this file")
+    parser.add_argument("--json", type=Path, help="write the numbers to this file")
+    args = parser.parse_args()
+    numbers: dict[str, dict[str, list[float]]] = {}
+    with tempfile.TemporaryDirectory() as name:
+        file = small(args.vectors, Path(name))
+        for update in ("freeze", "fine-tune"):
+            mine = numbers[update] = {}
+            for seed in range(args.seeds):
+                data = prepared(file, Path(name), update, seed, args.epochs)
+                params = train(data)
+                row = {word: n for n, word in enumerate(data.vocabulary.words)}
+                start = data.words.pretrained
+                assert start is not None
+                end = np.asarray(params[TABLE])
+                for word in (*SCREENS, LEFT_BEHIND):
+                    mine.setdefault(f"P(SCREEN | {word})", []).append(probability(data, params, word))
+                    moved = float(np.linalg.norm(end[row[word]] - start[row[word]]))
+                    mine.setdefault(f"distance moved, {word}", []).append(moved)
+                left = end[row[LEFT_BEHIND]]
+                gap = float(np.mean([cosine(end[row[word]], left) for word in SCREENS]))
+                mine.setdefault(f"cosine of {LEFT_BEHIND} with {' and '.join(SCREENS)}", []).append(gap)
+                if update == "fine-tune" and seed == 0 and args.figure is not None:
+                    shown = tuple(w for w in (*SCREENS, LEFT_BEHIND, *THINGS) if w in row)
+                    rows = [row[word] for word in shown]
+                    draw(shown, start[rows], end[rows], args.figure)
+    print(f"| mean of {args.seeds} seeds, 95 % interval | frozen | fine-tuned |\n|---|---|---|")
+    for name in numbers["freeze"]:
+        frozen, tuned = (experiment.interval(numbers[update][name]) for update in ("freeze", "fine-tune"))
+        print(f"| {name} | {frozen[0]:.3f} ± {frozen[1]:.3f} | {tuned[0]:.3f} ± {tuned[1]:.3f} |")
+    key = f"P(SCREEN | {LEFT_BEHIND})"
+    frozen, tuned = (float(np.mean(numbers[update][key])) for update in ("freeze", "fine-tune"))
+    stayed = max(numbers["fine-tune"][f"distance moved, {LEFT_BEHIND}"]) == 0
+    effect = "loses by it" if tuned < frozen - 0.01 else "gains by it" if tuned > frozen + 0.01 else "is as well off"
+    print(
+        f"\n{LEFT_BEHIND} {'stayed where it was to the bit' if stayed else 'MOVED'}; the word left behind {effect}: "
+        f"the network calls it a screen with probability {frozen:.3f} over the frozen table, {tuned:.3f} after "
+        "fine-tuning."
+    )
+    if args.json is not None:
+        args.json.write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""The fields of a config as people read them, taken from the schema."""
+
+import typing
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import annotated_types
+from pydantic.fields import FieldInfo
+
+from windownet.config import Config
+
+_TYPES = {bool: "true or false", int: "integer", float: "number", str: "text"}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One field.
+
+    Attributes:
+      section: name of its section.
+      name: its name there.
+      type: what it takes, with the range, in words.
+      default: its value where a config does not give one.
+      description: what it means, in one line.
+      needs: the field of the section that must be set to one of `choices` for this one to count; empty: none.
+      choices: see `needs`.
+    """
+
+    section: str
+    name: str
+    type: str
+    default: Any
+    description: str
+    needs: str
+    choices: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        """As a setting on the command line names it."""
+        return f"{self.section}.{self.name}"
+
+    def counts_in(self, config: Config) -> bool:
+        """Whether it has an effect under what the config chooses."""
+        return not self.needs or getattr(getattr(config, self.section), self.needs) in self.choices
+
+
+def sections() -> dict[str, str]:
+    """The sections of a config in order, with what each is about."""
+    return {
+        name: next(line for line in (field.annotation.__doc__ or "").splitlines() if line)
+        for name, field in Config.model_fields.items()
+        if field.annotation is not None
+    }
+
+
+def settings() -> Iterator[Setting]:
+    """Every field of every section, in order."""
+    for section, part in Config.model_fields.items():
+        fields: dict[str, FieldInfo] = part.annotation.model_fields  # type: ignore[union-attr]
+        for name, field in fields.items():
+            description = field.description or ""
+            needs, choices = _needs(description, fields)
+            yield Setting(section, name, _type(field), field.default, description, needs, choices)
+
+
+def unused(config: Config) -> list[str]:
+    """One line for each field that is set, but has no effect under what the config chooses."""
+    found = []
+    for setting in settings():
+        value = getattr(getattr(config, setting.section), setting.name)
+        if value != setting.default and not setting.counts_in(config):
+            chosen = getattr(getattr(config, setting.section), setting.needs)
+            found.append(
+                f"{setting.key} = {value!r} has no effect with {setting.section}.{setting.needs} = {chosen!r}; "
+                f"it is for {', '.join(setting.choices)}"
+            )
+    return found
+
+
+def _needs(description: str, fields: dict[str, FieldInfo]) -> tuple[str, tuple[str, ...]]:
+    # A description that begins with choices of another field and a colon is of a field that only these use.
+    head, colon, _ = description.partition(": ")
+    choices = tuple(head.split(", "))
+    for name, field in fields.items():
+        chosen = typing.get_args(field.annotation) if typing.get_origin(field.annotation) is typing.Literal else ()
+        if colon and field.description != description and set(choices) <= set(chosen):
+            return name, choices
+    return "", ()
+
+
+def _type(field: FieldInfo) -> str:
+    annotation, origin = field.annotation, typing.get_origin(field.annotation)
+    arguments = typing.get_args(annotation)
+    if origin is typing.Literal:
+        return "one of " + ", ".join(map(str, arguments))
+    if origin is tuple:
+        return f"list of {_element(arguments[0])}"
+    if origin is dict:
+        return f"table of {_element(arguments[1])}"
+    return _TYPES[annotation] + _range(field.metadata)  # type: ignore[index]
+
+
+def _element(annotation: Any) -> str:
+    constraints = [bound for inner in getattr(annotation, "__metadata__", ()) for bound in inner.metadata]
+    return f"{_TYPES[getattr(annotation, '__origin__', annotation)]}s{_range(constraints)}"
+
+
+def _range(constraints: list[Any]) -> str:
+    low = high = ""
+    for bound in constraints:
+        match bound:
+            case annotated_types.Ge(ge=limit):
+                low = f"at least {limit}"
+            case annotated_types.Gt(gt=limit):
+                low = f"above {limit}"
+            case annotated_types.Le(le=limit):
+                high = f"at most {limit}"
+            case annotated_types.Lt(lt=limit):
+                high = f"below {limit}"
+    return "".join(f", {part}" for part in (low, high) if part)

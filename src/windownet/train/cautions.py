@@ -1,0 +1,37 @@
+"""What of a run is allowed, but probably not meant."""
+
+from windownet.settings.fields import unused
+from windownet.train.prepare import Prepared
+
+
+def cautions(prepared: Prepared) -> list[str]:
+    """One line for each thing to look at before the run is trusted."""
+    config, found = prepared.config, unused(prepared.config)
+    if config.init.weights == "zeros":
+        found.append(
+            "init.weights = 'zeros' gives all units of a layer the same gradient at every step, so that they stay "
+            "equal; take another for anything but a network without hidden layers"
+            if config.model.hidden
+            else "init.weights = 'zeros': the vectors of words get no gradient in the first step"
+        )
+    name, decay = config.optimizer.name, config.optimizer.weight_decay
+    if name == "adamw" and not decay:
+        found.append("optimizer.name = 'adamw' without optimizer.weight_decay is adam; 0.01 is usual")
+    if name == "adam" and decay:
+        found.append(
+            f"optimizer.weight_decay = {decay:g} is decoupled, which makes optimizer.name = 'adam' adamw; "
+            "regularization.l2 is the penalty in the loss"
+        )
+    words = len(prepared.train.positions)
+    if config.train.batch_size > words:
+        found.append(
+            f"train.batch_size = {config.train.batch_size:,} is more than the {words:,} training words: "
+            "an epoch is one step, of a batch that is filled up with nothing"
+        )
+    steps = config.train.epochs * prepared.epochs.steps
+    if config.schedule.warmup and not round(config.schedule.warmup * steps):
+        found.append(
+            f"schedule.warmup = {config.schedule.warmup:g} is less than half a step of this run's {steps:,}, so there "
+            "is no warm-up"
+        )
+    return found

@@ -1,0 +1,190 @@
+"""What training did to the word vectors: which moved, how far, away from whom.
+
+A word that no training window holds stays where it was while its former neighbours move: the lecture's television,
+left behind by TV and telly. What training began with is not kept but computed again, from the run's config.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from windownet.data.vocabulary import PADDING, RARE
+from windownet.errors import InputError
+from windownet.optim.build import TABLE, build_rowwise
+from windownet.tagger.artifact import Artifact
+from windownet.train.prepare import prepare
+from windownet.train.step import Training
+
+
+@dataclass(frozen=True)
+class Moved:
+    """One word.
+
+    Attributes:
+      word: the word, normalized.
+      count: how often training text has it, in each epoch.
+      distance: Euclidean, from its first vector to its last.
+      cosine: of its first vector with its last.
+      before: its nearest words before training, nearest first.
+      after: and after it.
+    """
+
+    word: str
+    count: int
+    distance: float
+    cosine: float
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How the word table moved.
+
+    Attributes:
+      words: V, rows that stand for a word.
+      trained: how many of them training text has.
+      untouched: how many rows are bit for bit what they were.
+      distance: mean Euclidean distance that trained words moved.
+      length: mean length of their vectors before training.
+      kept: mean share of a trained word's nearest words that still are its nearest.
+      gap_before: mean cosine of trained words with those of their first nearest words that did not train.
+      gap_after: the same pairs after training.
+      pairs: how many such pairs there are.
+      examined: trained words whose nearest words were looked for.
+      most: the words that moved most, farthest first.
+    """
+
+    words: int
+    trained: int
+    untouched: int
+    distance: float
+    length: float
+    kept: float
+    gap_before: float
+    gap_after: float
+    pairs: int
+    examined: int
+    most: tuple[Moved, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as plain values; what there were no words for is null."""
+
+        def plain(value: Any) -> Any:
+            return None if isinstance(value, float) and np.isnan(value) else value
+
+        most = [{key: plain(value) for key, value in vars(moved).items()} for moved in self.most]
+        return {**{key: plain(value) for key, value in vars(self).items()}, "most": most}
+
+
+def of_run(artifact: Artifact, words: int = 20, neighbours: int = 10, examined: int = 1000) -> Drift:
+    """Compare a run's word table with what the run began with.
+
+    Args:
+      artifact: the run's model.
+      words: how many of the words that moved most to tell of.
+      neighbours: how many nearest words of a word are looked at.
+      examined: at most so many trained words, the most frequent, have their nearest words looked for.
+
+    Raises:
+      InputError: the run's data or vectors are gone or have changed since.
+    """
+    prepared = prepare(artifact.config)
+    if prepared.vocabulary.words != artifact.vocabulary.words:
+        raise InputError(
+            f"data.train or words.vectors: required what the run was trained on, {len(artifact.vocabulary):,} words, "
+            f"got {len(prepared.vocabulary):,} or others; drift needs them as they were"
+        )
+    table = prepared.words
+    training = Training(prepared.network, build_rowwise(artifact.config, 1))
+    first = jax.jit(training.init)(jax.random.key(artifact.config.train.seed), table.pretrained, table.found)
+    counts = np.bincount(prepared.train.words[prepared.train.positions], minlength=len(prepared.vocabulary))
+    start, end = np.asarray(first.params[TABLE]), np.asarray(artifact.params[TABLE])
+    return of_tables(artifact.vocabulary.words, start, end, counts, words, neighbours, examined)
+
+
+def of_tables(
+    names: tuple[str, ...],
+    start: np.ndarray,
+    end: np.ndarray,
+    counts: np.ndarray,
+    words: int = 20,
+    neighbours: int = 10,
+    examined: int = 1000,
+) -> Drift:
+    """Compare two tables of the same words.
+
+    Args:
+      names: V words, the two reserved ones first.
+      start: floats [V, D] before training.
+      end: [V, D] after it.
+      counts: int [V], how often training text has each word.
+      words: as in `of_run`.
+      neighbours: as in `of_run`.
+      examined: as in `of_run`.
+    """
+    named = np.arange(len(names)) > max(PADDING, RARE)
+    distances = np.linalg.norm(end.astype(np.float64) - start, axis=1)
+    trained = np.flatnonzero(named & (counts > 0))
+    chosen = trained[np.argsort(-counts[trained], kind="stable")][:examined]
+    most = trained[np.argsort(-distances[trained], kind="stable")][:words]
+    asked = np.union1d(chosen, most)
+    before, after = _directions(start), _directions(end)
+    near_before = dict(zip(asked.tolist(), _nearest(before, asked, named, neighbours), strict=True))
+    near_after = dict(zip(asked.tolist(), _nearest(after, asked, named, neighbours), strict=True))
+    kept = [len(set(near_before[n]) & set(near_after[n])) / max(1, len(near_before[n])) for n in chosen.tolist()]
+    pairs = np.array([(n, other) for n in chosen.tolist() for other in near_before[n] if not counts[other]], int)
+    pairs = pairs.reshape(-1, 2)
+
+    def cosine(directions: np.ndarray) -> float:
+        return _mean((directions[pairs[:, 0]] * directions[pairs[:, 1]]).sum(axis=1))
+
+    return Drift(
+        words=int(named.sum()),
+        trained=len(trained),
+        untouched=int((start[named] == end[named]).all(axis=1).sum()),
+        distance=_mean(distances[trained]),
+        length=_mean(np.linalg.norm(start[trained].astype(np.float64), axis=1)),
+        kept=_mean(np.array(kept)),
+        gap_before=cosine(before),
+        gap_after=cosine(after),
+        pairs=len(pairs),
+        examined=len(chosen),
+        most=tuple(
+            Moved(
+                names[n],
+                int(counts[n]),
+                float(distances[n]),
+                float(before[n] @ after[n]),
+                tuple(names[m] for m in near_before[n]),
+                tuple(names[m] for m in near_after[n]),
+            )
+            for n in most.tolist()
+        ),
+    )
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if values.size else float("nan")
+
+
+def _directions(table: np.ndarray) -> np.ndarray:
+    norms = np.linalg.norm(table, axis=1, keepdims=True)
+    return table / np.where(norms > 0, norms, 1)
+
+
+def _nearest(directions: np.ndarray, asked: np.ndarray, named: np.ndarray, count: int) -> list[list[int]]:
+    # In blocks: all cosines at once would be a matrix of V columns.
+    found: list[list[int]] = []
+    count = min(count, int(named.sum()) - 1)
+    for begin in range(0, len(asked), 128):
+        rows = asked[begin : begin + 128]
+        cosines = directions[rows] @ directions.T
+        cosines[:, ~named] = -np.inf
+        cosines[np.arange(len(rows)), rows] = -np.inf
+        best = np.argpartition(-cosines, count - 1, axis=1)[:, :count] if count else np.zeros((len(rows), 0), int)
+        order = np.argsort(-np.take_along_axis(cosines, best, axis=1), axis=1, kind="stable")
+        found += np.take_along_axis(best, order, axis=1).tolist()
+    return found

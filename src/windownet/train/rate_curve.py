@@ -1,0 +1,95 @@
+"""The learning rate of a run as a picture: in the terminal, and as a file."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from windownet.config import Config
+from windownet.errors import InputError
+from windownet.optim import schedules
+
+_WIDTH, _HEIGHT = 72, 8
+_EIGHTHS = " ▁▂▃▄▅▆▇█"
+_PLAIN = " ...:::##"
+
+
+class Curve(NamedTuple):
+    """A run's rates.
+
+    Attributes:
+      name: the schedule's.
+      rates: float64 [steps], the rate of each step.
+      steps_an_epoch: how many of them are an epoch.
+      marks: {step: what is there}, in order.
+    """
+
+    name: str
+    rates: np.ndarray
+    steps_an_epoch: int
+    marks: dict[int, str]
+
+
+def of(config: Config, steps_an_epoch: int) -> Curve:
+    """The curve of a config's schedule over its epochs."""
+    steps = config.train.epochs * steps_an_epoch
+    rate = schedules.build(config.schedule, config.optimizer, steps)
+    rates = np.asarray(jnp.broadcast_to(rate(jnp.arange(steps)), (steps,)), np.float64)
+    marks = {0: "first"} | {quarter * steps // 4: f"{25 * quarter} %" for quarter in (1, 2, 3)} | {steps - 1: "last"}
+    for step, what in (*schedules.seams(config.schedule, steps).items(), (int(rates.argmax()), "highest")):
+        if step < steps and not (what == "highest" and np.ptp(rates) == 0):
+            marks[step] = f"{marks[step]}, {what}" if step in marks else what
+    return Curve(config.schedule.name, rates, steps_an_epoch, dict(sorted(marks.items())))
+
+
+def show(curve: Curve, console: Console) -> None:
+    """Print a chart and a table of the rates that tell most."""
+    steps = len(curve.rates)
+    console.print(f"{curve.name}: {steps:,} steps, {curve.steps_an_epoch:,} an epoch", highlight=False)
+    signs = _EIGHTHS if console.encoding.lower().startswith("utf") else _PLAIN
+    for label, line in _chart(curve.rates, signs):
+        console.print(f"{label:>9} {line}".rstrip(), highlight=False, markup=False, soft_wrap=True)
+    table = Table()
+    for head in ("step", "epoch", "rate"):
+        table.add_column(head, justify="right")
+    table.add_column("")
+    for step, what in curve.marks.items():
+        table.add_row(f"{step:,}", str(step // curve.steps_an_epoch + 1), f"{curve.rates[step]:.4g}", what)
+    console.print(table)
+
+
+def draw(curve: Curve, file: Path) -> None:
+    """Write a picture of the curve.
+
+    Raises:
+      InputError: matplotlib is not there, or the file cannot be written.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise InputError(
+            "--png: required matplotlib, which is not installed; install windownet[bench], or leave --png out"
+        ) from None
+    figure = Figure(figsize=(7, 3), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot(np.arange(len(curve.rates)), curve.rates)
+    axes.set(xlabel="step", ylabel="learning rate", title=curve.name, ylim=(0, None))
+    try:
+        figure.savefig(file, format="png", dpi=150)
+    except OSError as error:
+        raise InputError(f"--png {file}: cannot be written: {error.strerror}; name another file") from None
+
+
+def _chart(rates: np.ndarray, signs: str) -> list[tuple[str, str]]:
+    # Each column is the highest of its steps, so that no peak falls between two.
+    columns = [part.max() for part in np.array_split(rates, min(_WIDTH, len(rates)))]
+    top = max(columns)
+    eighths = [round(8 * _HEIGHT * column / top) if top else 0 for column in columns]
+    lines = []
+    for row in reversed(range(_HEIGHT)):
+        line = "".join(signs[min(max(eighth - 8 * row, 0), 8)] for eighth in eighths)
+        lines.append((f"{top:.3g}" if row == _HEIGHT - 1 else "0" if row == 0 else "", line))
+    return lines

@@ -1,0 +1,95 @@
+"""The verbs about configs: init, config, diff, schedule."""
+
+import sys
+from pathlib import Path
+
+import click
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("file", type=_PATH)
+@click.option("--preset", metavar="NAME", help="One of a published tagger: cs224d, cs224n-a3 or senna-wll.")
+def init(file: Path, preset: str | None) -> None:
+    """Write a commented config to FILE, which must not exist: every field with its default, or a preset."""
+    from windownet.errors import InputError
+    from windownet.settings import document, presets
+
+    text = document.starter() if preset is None else presets.text(preset)
+    try:
+        with file.open("x", encoding="utf-8") as new:
+            new.write(text)
+    except FileExistsError:
+        raise InputError(f"{file}: required a file that does not exist yet; name another one, or remove it") from None
+    except OSError as error:
+        raise InputError(f"{file}: cannot be written: {error.strerror}; name another file") from None
+
+
+@click.command("config")
+@click.argument("config", type=_PATH)
+@click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
+def show(config: Path, settings: tuple[str, ...]) -> None:
+    """Print CONFIG complete, with its defaults and the settings given: TOML that trains the same."""
+    from windownet import config as config_module
+    from windownet.settings.fields import unused
+
+    resolved = config_module.load(config, settings)
+    for line in unused(resolved):
+        click.echo(f"warning: {line}", err=True)
+    click.echo(resolved.to_toml(), nl=False)
+
+
+@click.command()
+@click.argument("first", metavar="A", type=_PATH)
+@click.argument("second", metavar="B", type=_PATH)
+def diff(first: Path, second: Path) -> None:
+    """Show in which fields two configs differ.
+
+    A and B are config files or run folders. What one leaves at its default equals what the other sets to it. Exit
+    status 0 when they are equal, 1 when they differ.
+    """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from windownet.settings import difference
+
+    found = difference.differences(difference.load(first), difference.load(second))
+    if not found:
+        return
+    table = Table()
+    for head in ("key", str(first), str(second)):
+        table.add_column(Text(head), overflow="fold")
+    for row in found:
+        table.add_row(*map(Text, row))
+    Console().print(table)
+    sys.exit(1)
+
+
+@click.command()
+@click.argument("config", type=_PATH)
+@click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--png", type=_PATH, help="Draw it into this file as well (needs matplotlib).")
+def schedule(config: Path, settings: tuple[str, ...], png: Path | None) -> None:
+    """Draw the learning rate over the run of CONFIG, and print it at the steps where it turns.
+
+    The run has as many steps as the config's data give it, or 1,000 where the data cannot be read.
+    """
+    from rich.console import Console
+
+    from windownet import config as config_module
+    from windownet.errors import InputError
+    from windownet.train import rate_curve
+    from windownet.train.prepare import prepare
+
+    resolved = config_module.load(config, settings)
+    try:
+        steps_an_epoch = prepare(resolved).epochs.steps
+    except InputError as error:
+        click.echo(f"warning: {error}; drawn for a run of 1,000 steps", err=True)
+        steps_an_epoch = max(1, 1000 // resolved.train.epochs)
+    curve = rate_curve.of(resolved, steps_an_epoch)
+    rate_curve.show(curve, Console())
+    if png is not None:
+        rate_curve.draw(curve, png)

@@ -1,0 +1,156 @@
+"""Every finding of lint is there where its fault is planted, and nowhere else."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from windownet import config as config_module
+from windownet.cli import main
+from windownet.data.lint import Finding, lint
+
+PEOPLE = ["Anna", "Tom", "Mary", "Lee", "Kim"]
+
+
+def sentence(*rows):
+    return "".join(f"{row.replace(' ', chr(9))}\n" for row in rows) + "\n"
+
+
+def corpus(start, count):
+    return [
+        sentence(f"{PEOPLE[n % 5]} B-PER", "Lee I-PER", "bought O", f"{n % 7 + 1}{n // 7:02} O", "shares O", ". O")
+        for n in range(start, start + count)
+    ]
+
+
+@pytest.fixture
+def parts():
+    return {"train": corpus(0, 40), "dev": corpus(100, 30), "test": corpus(200, 30)}
+
+
+@pytest.fixture
+def look(tmp_path, parts):
+    def run(**data):
+        for part, sentences in parts.items():
+            (tmp_path / f"{part}.conll").write_text("".join(sentences))
+        files = {part: f"{part}.conll" for part in parts}
+        (tmp_path / "a.toml").write_text("")
+        words = data.pop("words", {})
+        config = {"data": {"root": str(tmp_path), "separator": "tab", **files, **data}, "words": words}
+        return lint(config_module.parse(config | {"model": {"word_width": 2}}, "test"))
+
+    return run
+
+
+def found(report):
+    return [(finding.level, finding.check, finding.part, finding.lines) for finding in report.findings]
+
+
+def test_good_data_have_no_finding(look):
+    report = look()
+    assert (found(report), report.ok) == ([], True)
+    train = report.parts["train"]
+    assert (train.sentences, train.words, train.longest, train.mentions) == (40, 240, 6, {"PER": 40})
+    assert (train.capitalized, train.digits) == (pytest.approx(2 / 6), pytest.approx(1 / 6))
+    assert train.without_vector is None
+
+
+def test_transitions_are_checked_in_every_scheme(look, parts):
+    parts["dev"][1] = sentence("Anna O", "Lee I-PER", "left O", "for O", "2 O", ". O")
+    assert found(look()) == [("error", "transitions", "dev", (9,))]
+    assert str(look().findings[0]) == (
+        "error: dev: tags that IOB2 does not allow there: 1, the first I-PER, read as B-PER (line 9)"
+    )
+    # In IOB1 a mention begins with I-, and with B- only where it touches another.
+    assert found(look(scheme="IOB1"))[:2] == [
+        ("error", "transitions", "train", (1, 8, 15, 22, 29)),
+        ("error", "transitions", "dev", (1, 15, 22, 29, 36)),
+    ]
+    bad = [text.replace("B-PER", "PER").replace("I-PER", "PER") for text in parts["train"]]
+    parts.update(train=bad, dev=bad[:20], test=bad[:20])
+    assert not [f for f in look(scheme="IO").findings if f.check == "transitions"]
+
+
+def test_bioes_transitions(look, parts):
+    for part, sentences in parts.items():
+        parts[part] = [text.replace("I-PER", "E-PER") for text in sentences]
+    assert found(look(scheme="BIOES")) == []
+    parts["test"][0] = sentence("Anna B-PER", "Lee O", "left O", "for O", "2 O", ". O")
+    assert found(look(scheme="BIOES")) == [("error", "transitions", "test", (1,))]
+
+
+def test_types(look, parts):
+    parts["train"][0] = sentence("Oslo B-LOC", "Lee B-PER", "bought O", "1 O", "share O", ". O")
+    parts["test"][3] = sentence("Oslo B-GPE", "Lee B-PER", "bought O", "2 O", "share O", ". O")
+    report = look()
+    assert found(report) == [("error", "unseen-type", "test", ()), ("note", "few-mentions", "train", ())]
+    assert [finding.message for finding in report.findings] == [
+        "mentions of GPE, a type that train never has: 1",
+        "mentions of LOC: 1, fewer than 20",
+    ]
+    assert not report.ok
+    parts["dev"] = [sentence("we O", "Saw O", "99 O", "Things O", "there O")] + [sentence("Yes O")] * 2
+    assert ("error", "no-mentions", "dev", ()) in found(look())
+
+
+def test_overlap_is_an_error_where_it_is_large(look, parts):
+    parts["dev"][4] = parts["train"][7]
+    assert found(look()) == [("note", "overlap", "dev", (29,))]
+    parts["test"][:2] = parts["train"][:2]
+    report = look()
+    assert found(report) == [("error", "overlap", "test", (1, 8)), ("note", "overlap", "dev", (29,))]
+    assert report.findings[0].message == "sentences of 5 words or more that train has as well: 2, 6.7%"
+    # What is short repeats in any text.
+    parts["dev"][4:5], parts["test"][:2] = [], []
+    for part in parts:
+        parts[part].append(sentence("Lee B-PER", "left O", ". O"))
+    assert found(look()) == []
+
+
+def test_repeated_and_conflicting_sentences(look, parts):
+    parts["train"] += [parts["train"][0], parts["train"][1].replace("B-PER", "O").replace("I-PER", "B-PER")]
+    report = look()
+    assert found(report) == [("note", "repeated", "train", ()), ("note", "conflicts", "train", (288,))]
+    assert report.findings[0].message == "sentences of 5 words or more that it has more than once: 2"
+
+
+def test_long_sentences(look, parts):
+    parts["test"].append(sentence("Lee B-PER", *["sold O", "1 O", "Thing O"] * 70))
+    assert found(look()) == [("note", "long-sentences", "test", (211,))]
+
+
+def test_casing_and_digits_unlike_those_of_train(look, parts):
+    parts["test"] = [text.replace("Lee", "lee").replace("Tom", "tom").replace("Mary", "mary") for text in parts["test"]]
+    parts["dev"] = [text.replace("shares", "77").replace("bought", "9") for text in parts["dev"]]
+    assert found(look()) == [("note", "capitalized", "test", ()), ("note", "digits", "dev", ())]
+
+
+def test_unknown_words_and_words_without_vectors(look, parts, tmp_path):
+    (tmp_path / "v.txt").write_text("lee 1 2\nanna 3 4\n. 5 6\n")
+    report = look(words={"vectors": str(tmp_path / "v.txt")})
+    # Of six words two are Lee and the full stop, and every fifth sentence begins with Anna, another with Lee.
+    assert report.parts["train"].without_vector == pytest.approx(1 - (2 + 2 / 5) / 6)
+    assert report.parts["dev"].without_vector == pytest.approx(1 - (2 + 2 / 5) / 6)
+    parts["dev"] = [text.replace("bought", "sold") for text in parts["dev"]]
+    assert (look().parts["train"].unknown, look().parts["dev"].unknown) == (0, pytest.approx(1 / 6))
+
+
+def test_the_verb_exits_as_its_findings_are(look, parts, tmp_path):
+    parts["train"][0] = sentence("Oslo B-LOC", "Lee B-PER", "bought O", "1 O", "share O", ". O")
+    settings = [f"data.{part}={part}.conll" for part in parts] + [f"data.root={tmp_path}", "data.separator=tab"]
+    for bad in (False, True):
+        if bad:
+            parts["test"][3] = sentence("Oslo I-GPE", "Lee B-PER", "bought O", "1 O", "share O", ". O")
+        report = look()
+        plain, as_json = (
+            CliRunner().invoke(main, ["lint", str(tmp_path / "a.toml"), *settings, *more]) for more in ([], ["--json"])
+        )
+        assert (plain.exit_code, as_json.exit_code) == (bad, bad)
+        assert json.loads(as_json.stdout) == json.loads(json.dumps(report.to_json()))
+        assert plain.stdout.splitlines()[-len(report.findings) :] == [str(finding) for finding in report.findings]
+        assert "note: train: mentions of LOC: 1, fewer than 20" in plain.stdout
+        assert ("error: test" in plain.stdout) == bad
+
+
+def test_a_finding_says_where_it_is():
+    assert str(Finding("note", "x", "dev", "this", (3, 5))) == "note: dev: this (line 3, 5)"

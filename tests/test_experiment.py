@@ -1,0 +1,108 @@
+"""Many runs in one program are the runs one by one."""
+
+import io
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from windownet import config, experiment
+from windownet.errors import InputError
+from windownet.train import loop, run_folder
+from windownet.train.prepare import prepare
+
+TRAIN = [
+    "ann B-PER|met O|bob B-PER|in O|rome B-LOC",
+    "carl B-PER|left O|oslo B-LOC",
+    "they O|met O|in O|lima B-LOC",
+    "rome B-LOC|slept O",
+] * 8
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> config.Config:
+    text = "".join(sentence.replace("|", "\n") + "\n\n" for sentence in TRAIN)
+    (tmp_path / "train.conll").write_text(text, encoding="utf-8")
+    (tmp_path / "dev.conll").write_text(text.replace("bob", "rome"), encoding="utf-8")
+    tree: dict[str, Any] = {
+        "data": {"root": str(tmp_path), "train": "train.conll", "dev": "dev.conll", "test": "dev.conll"},
+        "model": {"hidden": [8], "word_width": 6},
+        "regularization": {"hidden_dropout": 0.2},
+        "optimizer": {"name": "adamw", "learning_rate": 0.01},
+        "train": {"epochs": 3, "batch_size": 16, "steps_per_call": 3},
+    }
+    return config.parse(tree, "test")
+
+
+def test_outcomes_are_those_of_single_runs(base: config.Config, tmp_path: Path) -> None:
+    rates, decays = [0.003, 0.03], [0.0, 0.5]
+    settings = experiment.grid(
+        {
+            "train.seed": [3, 4],
+            "optimizer.learning_rate": rates,
+            "optimizer.weight_decay": decays,
+            "words.update": ["freeze", "fine-tune"],
+        }
+    )
+    outcomes = experiment.run(base, settings)
+    assert [dict(outcome.settings) for outcome in outcomes] == settings
+    for n in (5, 10):
+        changed = config.change(base, settings[n])
+        folder = tmp_path / f"run{n}"
+        run_folder.create(folder, changed.to_toml())
+        result = loop.train(prepare(changed), folder, Console(file=io.StringIO()))
+        assert outcomes[n].best_epoch == result.best_epoch
+        assert outcomes[n].test == result.test
+        assert outcomes[n].dev[result.best_epoch - 1] == result.dev
+    losses = {round(outcome.losses[-1], 5) for outcome in outcomes}
+    assert len(losses) >= 14
+
+
+def test_runs_that_differ_only_in_what_varies_share_a_program(
+    base: config.Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+    program = experiment._Program
+    monkeypatch.setattr(
+        experiment, "_Program", lambda configs, every: made.append(len(configs)) or program(configs, every)
+    )
+    settings = experiment.grid({"train.epochs": [1, 2], "train.seed": [0, 1, 2]})
+    outcomes = experiment.run(base, settings)
+    assert made == [3, 3]
+    assert [len(outcome.dev) for outcome in outcomes] == [1, 1, 1, 2, 2, 2]
+
+
+def test_scored_now_and_then_and_at_the_end(base: config.Config) -> None:
+    (outcome,) = experiment.run(base, [{"train.epochs": 5, "train.average": 0.5}], every=2)
+    assert len(outcome.dev) == 3
+    assert len(outcome.losses) == 5
+    assert outcome.best_epoch in (2, 4, 5)
+
+
+def test_fewer_sentences(base: config.Config) -> None:
+    all_words, some = (experiment.run(base, [{"data.limit": limit, "train.epochs": 1}])[0].words for limit in (0, 5))
+    assert (all_words, some) == (112, 5 + 4 + 5 + 2 + 3)
+
+
+def test_wrong_settings_are_named(base: config.Config) -> None:
+    with pytest.raises(InputError, match=r"settings: optimizer.learning_rat: unknown key; did you mean optimizer"):
+        experiment.run(base, [{"optimizer.learning_rat": 1.0}])
+    with pytest.raises(InputError, match=r"settings: optimiser: unknown key; did you mean optimizer"):
+        experiment.run(base, [{"optimiser.name": "adam"}])
+    with pytest.raises(InputError, match=r"settings: train.seed: required a value greater than or equal to 0, got -1"):
+        experiment.run(base, [{"train.seed": -1}])
+    with pytest.raises(InputError, match=r"train.patience: required 0 for runs that are computed together, .* got 3"):
+        experiment.run(base, [{}, {"train.patience": 3}])
+
+
+def test_interval() -> None:
+    mean, half = experiment.interval([1.0, 2.0, 3.0])
+    # Student's t of 2 degrees of freedom at 97.5 %: 4.303 (any table of it).
+    assert (mean, half) == (2.0, pytest.approx(4.303 / math.sqrt(3), rel=1e-3))
+    assert math.isnan(experiment.interval([1.0])[1])
+    rng = np.random.default_rng(0)
+    covered = [abs((i := experiment.interval(rng.normal(size=5)))[0]) < i[1] for _ in range(400)]
+    assert 0.91 < np.mean(covered) < 0.98

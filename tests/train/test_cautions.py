@@ -1,0 +1,48 @@
+"""What train warns of before it begins."""
+
+import pytest
+
+from windownet import config as config_module
+from windownet.train.cautions import cautions
+from windownet.train.prepare import prepare
+
+DATA = "Anna\tB-PER\nsaw\tO\nOslo\tB-LOC\n\n" * 6
+
+
+@pytest.fixture
+def prepared(tmp_path):
+    (tmp_path / "a.conll").write_text(DATA)
+    data = {"root": str(tmp_path), "train": "a.conll", "dev": "a.conll", "separator": "tab"}
+
+    def make(**sections):
+        train = {"batch_size": 8, "epochs": 2} | sections.pop("train", {})
+        return prepare(config_module.parse({"data": data, "train": train, **sections}, "test"))
+
+    return make
+
+
+def test_a_plain_run_is_not_warned_of(prepared):
+    assert cautions(prepared()) == []
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"init": {"weights": "zeros"}}, "init.weights = 'zeros' gives all units of a layer the same gradient"),
+        ({"init": {"weights": "zeros"}, "model": {"hidden": []}}, "init.weights = 'zeros': the vectors of words get"),
+        ({"optimizer": {"name": "adamw"}}, "optimizer.name = 'adamw' without optimizer.weight_decay is adam; 0.01 is"),
+        ({"optimizer": {"weight_decay": 0.1}}, "optimizer.weight_decay = 0.1 is decoupled, which makes optimizer.name"),
+        ({"train": {"batch_size": 19}}, "train.batch_size = 19 is more than the 18 training words: an epoch is one"),
+        ({"schedule": {"warmup": 0.01}}, "schedule.warmup = 0.01 is less than half a step of this run's 6, so there"),
+        ({"schedule": {"cycles": 2}}, "schedule.cycles = 2 has no effect with schedule.name = 'constant'; it is"),
+    ],
+)
+def test_what_is_probably_not_meant(prepared, sections, message):
+    (line,) = cautions(prepared(**sections))
+    assert line.startswith(message)
+
+
+def test_tags_are_counted_in_the_training_data(prepared):
+    with_bias = prepared(init={"output_bias": "log_odds"})
+    counts = dict(zip(with_bias.tags, with_bias.network.initializers.tag_counts, strict=True))
+    assert {tag: count for tag, count in counts.items() if count} == {"O": 6, "S-LOC": 6, "S-PER": 6}

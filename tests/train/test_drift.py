@@ -1,0 +1,79 @@
+"""What drift tells of two tables, and of a run."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from windownet.cli import main
+from windownet.data.vectors import write_word2vec_text
+from windownet.train.drift import of_tables
+
+NAMES = ("<padding>", "<rare>", "tv", "telly", "television", "rome")
+START = np.array([[9, 9], [9, 9], [1, 0], [1, 0.2], [1, 0.1], [0, 1]], np.float32)
+COUNTS = np.array([50, 9, 3, 2, 0, 4])
+
+
+def test_what_moved_and_what_was_left_behind() -> None:
+    end = START.copy()
+    end[0] = [0, 0]
+    end[[2, 3]] = [[0, 1], [0.2, 1]]
+    drift = of_tables(NAMES, START, end, COUNTS, words=2, neighbours=1)
+    assert (drift.words, drift.trained, drift.untouched, drift.examined) == (4, 3, 2, 3)
+    assert drift.distance == pytest.approx((np.sqrt(2) + np.hypot(0.8, 0.8) + 0) / 3)
+    assert [moved.word for moved in drift.most] == ["tv", "telly"]
+    tv = drift.most[0]
+    assert (tv.count, tv.before, tv.after) == (3, ("television",), ("rome",))
+    assert tv.distance == pytest.approx(np.sqrt(2))
+    assert tv.cosine == pytest.approx(0)
+    # Both trained words had television next to them, and rome's nearest trained with it.
+    assert drift.pairs == 2
+    cosines = [START[n] @ START[4] / np.linalg.norm(START[n]) / np.linalg.norm(START[4]) for n in (2, 3)]
+    assert drift.gap_before == pytest.approx(np.mean(cosines), rel=1e-6)
+    cosines = [end[n] @ START[4] / np.linalg.norm(end[n]) / np.linalg.norm(START[4]) for n in (2, 3)]
+    assert drift.gap_after == pytest.approx(np.mean(cosines), rel=1e-6)
+    assert drift.kept == pytest.approx(0)
+
+
+def test_nothing_moved() -> None:
+    drift = of_tables(NAMES, START, START, COUNTS, neighbours=2)
+    assert (drift.untouched, drift.distance, drift.kept) == (4, 0, 1)
+    assert drift.gap_before == drift.gap_after
+
+
+def test_no_word_trained_and_fewer_words_than_neighbours() -> None:
+    drift = of_tables(NAMES, START, START, np.zeros(6, int), neighbours=10)
+    assert (drift.trained, drift.examined, drift.pairs, drift.most) == (0, 0, 0, ())
+    assert drift.to_json()["distance"] is None
+    alone = of_tables(NAMES[:3], START[:3], START[:3], COUNTS[:3])
+    assert alone.most[0].before == ()
+
+
+def test_a_run(tmp_path: Path) -> None:
+    text = "ann B-PER\nwatched O\ntv O\n\nbob B-PER\nhad O\ntelly O\n\n" * 8
+    (tmp_path / "train.conll").write_text(text, encoding="utf-8")
+    words = ["tv", "telly", "television", "ann", "lima"]
+    vectors = np.random.default_rng(0).normal(size=(5, 4))
+    vectors[2] = vectors[:2].mean(axis=0)
+    write_word2vec_text(tmp_path / "vectors.txt", words, vectors)
+    (tmp_path / "c.toml").write_text(
+        f'[data]\nroot = "{tmp_path}"\ntrain = "train.conll"\ndev = "train.conll"\n'
+        f'[words]\nvectors = "{tmp_path / "vectors.txt"}"\n[model]\nword_width = 4\nhidden = [4]\n'
+        "[train]\nepochs = 2\nbatch_size = 8\n"
+    )
+    runner = CliRunner()
+    assert runner.invoke(main, ["train", str(tmp_path / "c.toml"), "--run-dir", str(tmp_path / "run")]).exit_code == 0
+    result = runner.invoke(main, ["drift", str(tmp_path / "run"), "--json"])
+    found = json.loads(result.stdout)
+    assert (found["words"], found["trained"], found["untouched"]) == (8, 6, 2)
+    assert found["distance"] > 0
+    assert {moved["word"] for moved in found["most"]} == {"ann", "watched", "tv", "bob", "had", "telly"}
+    shown = runner.invoke(main, ["drift", str(tmp_path / "run"), "--words", "3"])
+    assert "8 words, 6 of them in training text; 2 vectors are bit for bit what they were" in shown.stdout
+
+    (tmp_path / "train.conll").write_text(text.replace("had", "sold"), encoding="utf-8")
+    changed = runner.invoke(main, ["drift", str(tmp_path / "run")])
+    assert changed.exit_code == 2
+    assert "required what the run was trained on" in changed.stderr

@@ -1,0 +1,130 @@
+"""The verbs about configs, as a person meets them."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from windownet import config as config_module
+from windownet.cli import main
+from windownet.settings import presets
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def config(tmp_path):
+    (tmp_path / "a.toml").write_text('[data]\nsource = "demo"\n[train]\nepochs = 4\n')
+    return tmp_path / "a.toml"
+
+
+@pytest.mark.parametrize("preset", [None, *presets.names()])
+def test_init_writes_a_config_and_never_over_another(tmp_path, preset):
+    arguments = ("init", tmp_path / "new.toml", *(("--preset", preset) if preset else ()))
+    assert invoke(*arguments).exit_code == 0
+    text = (tmp_path / "new.toml").read_text()
+    assert config_module.load(tmp_path / "new.toml")
+    assert text.count("#") > 5
+    (tmp_path / "new.toml").write_text("mine")
+    result = invoke(*arguments)
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert result.stderr.startswith(f"windownet: {tmp_path / 'new.toml'}: required a file that does not exist yet")
+    assert (tmp_path / "new.toml").read_text() == "mine"
+
+
+def test_init_answers_what_it_cannot_do(tmp_path):
+    result = invoke("init", tmp_path / "none" / "new.toml")
+    assert (result.exit_code, result.stderr) == (
+        2,
+        f"windownet: {tmp_path / 'none' / 'new.toml'}: cannot be written: No such file or directory; name another "
+        "file\n",
+    )
+    assert "required one of cs224d, cs224n-a3, senna-wll" in invoke("init", tmp_path / "b", "--preset", "x").stderr
+    assert not (tmp_path / "b").exists()
+
+
+def test_config_prints_what_trains_the_same(config, tmp_path):
+    result = invoke("config", config, "train.epochs=7", "optimizer.momentum=0.5")
+    assert result.exit_code == 0
+    assert result.stderr == (
+        "warning: optimizer.momentum = 0.5 has no effect with optimizer.name = 'adam'; it is for momentum, nesterov\n"
+    )
+    (tmp_path / "b.toml").write_text(result.stdout)
+    again = config_module.load(tmp_path / "b.toml")
+    assert again == config_module.load(config, ["train.epochs=7", "optimizer.momentum=0.5"])
+    assert invoke("config", tmp_path / "b.toml").stdout == result.stdout
+    assert invoke("config", config, "train.epoch=7").exit_code == 2
+
+
+def test_diff_answers_as_diff_does(config, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.toml").write_text(invoke("config", config).stdout)
+    same = invoke("diff", config, run)
+    assert (same.exit_code, same.stdout) == (0, "")
+    (run / "config.toml").write_text(invoke("config", config, "train.seed=5", "data.train=[x]").stdout)
+    other = invoke("diff", config, run)
+    assert other.exit_code == 1
+    cells = [re.findall(r"[^│\s]+", line) for line in other.stdout.splitlines() if line.startswith("│")]
+    assert cells[-2:] == [["data.train", '"train"', '"[x]"'], ["train.seed", "0", "5"]]
+    trouble = invoke("diff", config, tmp_path / "none")
+    assert (trouble.exit_code, trouble.stdout) == (2, "")
+
+
+def test_schedule_draws_the_run_of_the_config(config):
+    result = invoke("schedule", config, "train.batch_size=10000", "schedule.name=linear", "schedule.warmup=0.25")
+    assert (result.exit_code, result.stderr) == (0, "")
+    # 57,730 words make 6 batches of 10,000.
+    assert result.stdout.startswith("linear: 24 steps, 6 an epoch\n")
+    rows = [re.findall(r"[^│]+", line) for line in result.stdout.splitlines() if line.startswith("│")]
+    rows = [[cell.strip() for cell in row] for row in rows]
+    assert rows == [
+        ["0", "1", "0", "first"],
+        ["6", "2", "0.001", "25 %, warm-up is over, highest"],
+        ["12", "3", "0.0006667", "50 %"],
+        ["18", "4", "0.0003333", "75 %"],
+        ["23", "4", "5.556e-05", "last"],
+    ]
+    heights = [line[10:].ljust(24) for line in result.stdout.splitlines()[1:9]]
+    columns = ["".join(column) for column in zip(*heights, strict=True)]
+    assert columns[6] == "█" * 8
+    assert columns[0].strip() == ""
+    filled = [len(column.strip()) for column in columns]
+    assert filled[:7] == sorted(filled[:7])
+    assert filled[6:] == sorted(filled[6:], reverse=True)
+
+
+def test_schedule_without_data_draws_a_thousand_steps(config, tmp_path):
+    result = invoke("schedule", config, "data.source=columns", f"data.root={tmp_path}")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("constant: 1,000 steps, 250 an epoch\n")
+    assert re.match(r"warning: .*train: required a file, found nothing there.*; drawn for a run of", result.stderr)
+
+
+def test_schedule_in_an_encoding_without_blocks_and_as_a_file(config, tmp_path):
+    png = tmp_path / "a.png"
+    command = [sys.executable, "-m", "windownet", "schedule", str(config), "train.batch_size=10000"]
+    script = "import sys; sys.modules['matplotlib.figure'] = None; from windownet.cli import main; main(sys.argv[1:])"
+    command[1:3] = ["-c", script]
+    done = subprocess.run(
+        [*command, "--png", png], capture_output=True, text=True, check=False, env={"PYTHONIOENCODING": "ascii"} | env()
+    )
+    assert "#" * 24 in done.stdout
+    assert (done.returncode, done.stderr) == (
+        2,
+        "windownet: --png: required matplotlib, which is not installed; install windownet[bench], or leave --png out\n",
+    )
+    pytest.importorskip("matplotlib")
+    assert invoke(*command[3:], "--png", png).exit_code == 0
+    assert png.read_bytes().startswith(b"\x89PNG")
+    assert "cannot be written" in invoke(*command[3:], "--png", tmp_path / "none" / "a.png").stderr
+
+
+def env():
+    import os
+
+    return {name: value for name, value in os.environ.items() if name not in ("PYTHONIOENCODING", "PYTHONUTF8")}
