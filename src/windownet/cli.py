@@ -14,8 +14,11 @@ import click
 
 from windownet import __version__
 from windownet.errors import InputError, Terminated
-from windownet.verbs import configs, lint, sweep
+from windownet.verbs import configs
+from windownet.verbs.lint import lint
 from windownet.verbs.pretrain import pretrain
+from windownet.verbs.runs import runs
+from windownet.verbs.sweep import sweep
 from windownet.verbs.train import train
 
 if TYPE_CHECKING:
@@ -78,7 +81,17 @@ def main() -> None:
     """
 
 
-for _verb in (configs.init, configs.show, configs.diff, configs.schedule, lint.lint, sweep.sweep, pretrain, train):
+for _verb in (
+    configs.init,
+    configs.show,
+    configs.diff,
+    configs.schedule,
+    lint,
+    sweep,
+    pretrain,
+    runs,
+    train,
+):
     main.add_command(_verb)
 
 

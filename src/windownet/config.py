@@ -280,6 +280,17 @@ class TrainConfig(Section):
     keep_checkpoints: Count = Field(2, description="checkpoints kept, the last ones, until the run has finished")
 
 
+class LogConfig(Section):
+    """What a run tells beside its metrics."""
+
+    tensorboard: bool = Field(False, description="write events/ for TensorBoard as well")
+    statistics: bool = Field(
+        False,
+        description="tell of each call the rate, norms of gradients and updates by group of parameters, and the shares "
+        "of dead units and saturated values",
+    )
+
+
 class Config(Schema):
     """A whole run."""
 
@@ -292,6 +303,7 @@ class Config(Schema):
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     train: TrainConfig = TrainConfig()
+    log: LogConfig = LogConfig()
 
     @pydantic.model_validator(mode="after")
     def _source_is_named(self) -> Self:

@@ -140,7 +140,7 @@ def copied(cut: Path, tmp_path: Path) -> Path:
         {
             "optimizer": {"name": "momentum", "rows": "replay"},
             "words": {"anchor": 0.1},
-            "schedule": {"name": "warmup_cosine"},
+            "schedule": {"name": "cosine", "warmup": 0.2},
         },
         {"words": {"unfreeze_after": 2}, "train": {"epochs": 4, "steps_per_call": 3}},
     ],

@@ -41,8 +41,8 @@ class RunLog:
     """Writes the metrics of one run and shows how it goes.
 
     Records of `metrics.jsonl` have a `kind`: "step", one a compiled call, with the mean loss (nats a word) of its
-    steps; "epoch", with dev scores (percent); "end", with the scores of the best model. All have the `time`, Unix
-    seconds.
+    steps and, if asked for, `statistics` (see `windownet.train.statistics`); "epoch", with dev scores (percent); "end",
+    with the scores of the best model. All have the `time`, Unix seconds.
 
     Args:
       metrics: the file.
@@ -124,12 +124,15 @@ class RunLog:
             finally:
                 self._progress = None
 
-    def steps(self, *, epoch: int, step: int, loss: float, tokens_per_second: float) -> None:
+    def steps(
+        self, *, epoch: int, step: int, loss: float, tokens_per_second: float, statistics: Mapping[str, float]
+    ) -> None:
         """Record one compiled call that ended with `step`."""
-        self._write(kind="step", epoch=epoch, step=step, loss=loss, tokens_per_second=round(tokens_per_second))
+        speed = round(tokens_per_second)
+        more = {"statistics": statistics} if statistics else {}
+        self._write(kind="step", epoch=epoch, step=step, loss=loss, tokens_per_second=speed, **more)
         if self._progress is not None and self._task is not None:
-            speed = f"{tokens_per_second:,.0f}"
-            self._progress.update(self._task, advance=1, epoch=epoch, loss=f"{loss:.4f}", speed=speed)
+            self._progress.update(self._task, advance=1, epoch=epoch, loss=f"{loss:.4f}", speed=f"{speed:,}")
 
     def epoch(
         self, *, epoch: int, epochs: int, step: int, loss: float, tokens_per_second: float, dev: Scores, best: bool

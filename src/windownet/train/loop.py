@@ -10,10 +10,12 @@ import jax
 import numpy as np
 from rich.console import Console
 
+from windownet.data.batches import Batch
 from windownet.data.prefetch import prefetch
 from windownet.data.scores import Scores
 from windownet.errors import InputError
 from windownet.model.network import Params
+from windownet.optim import schedules
 from windownet.optim.build import build_rowwise
 from windownet.tagger import artifact
 from windownet.tagger.artifact import Artifact
@@ -23,8 +25,9 @@ from windownet.train.checkpoints import Checkpoints, Progress
 from windownet.train.interrupts import Interrupts
 from windownet.train.log import Level, Logger, RunLog
 from windownet.train.prepare import Prepared
-from windownet.train.step import Step, Training, TrainState
+from windownet.train.step import Statistics, Step, Training, TrainState
 from windownet.train.stopping import is_over
+from windownet.train.tensorboard import TensorBoard
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,8 @@ def train(
         in it cannot be gone on with; what was saved so far stands.
       KeyboardInterrupt: its text says what is kept.
     """
+    if prepared.config.log.tensorboard:
+        loggers = [TensorBoard(), *loggers]
     return _Run(prepared, folder, RunLog(folder / run_folder.METRICS, console, level, loggers)).run(resume)
 
 
@@ -82,7 +87,9 @@ class _Run:
         self._log = log
         config = prepared.config
         self._epochs = config.train.epochs
-        optimizer = build_rowwise(config, self._epochs * prepared.epochs.steps)
+        steps = self._epochs * prepared.epochs.steps
+        optimizer = build_rowwise(config, steps)
+        self._rate = jax.jit(schedules.build(config.schedule, config.optimizer, steps))
         self._step = Step(Training(prepared.network, optimizer, config.words.anchor, config.train.average))
         self._predict = Predictor(prepared.network)
         self._dev = prepared.encode(prepared.splits.dev)
@@ -146,15 +153,15 @@ class _Run:
         progress, epoch = self._progress, self._progress.epoch
         tokens, seconds = progress.timed_tokens, progress.timed_seconds
         # One call stays in flight: its losses are fetched when the next one has been given to the device.
-        in_flight: tuple[int, jax.Array] | None = None
+        in_flight: tuple[int, jax.Array, Statistics] | None = None
         frozen = self._is_frozen(epoch)
         self._clock = time.perf_counter()
         for call, batches in enumerate(prefetch(self._prepared.epochs.epoch(epoch, progress.calls)), progress.calls):
-            state, losses = self._step(state, batches, frozen=frozen)
+            state, losses, statistics = self._call(state, batches, frozen)
             self._ran.add(frozen)
             if in_flight is not None:
                 self._fetch(*in_flight)
-            in_flight = (call, losses)
+            in_flight = (call, losses, statistics)
             if self._interrupts.asked or self._checkpoints.are_due():
                 self._fetch(*in_flight)
                 in_flight = None
@@ -208,7 +215,12 @@ class _Run:
     def _seconds(self) -> float:
         return self._seconds_before + time.perf_counter() - self._begin
 
-    def _fetch(self, call: int, losses: jax.Array) -> None:
+    def _call(self, state: TrainState, batches: Batch, frozen: bool) -> tuple[TrainState, jax.Array, Statistics]:
+        if self._prepared.config.log.statistics:
+            return self._step.watched(state, batches, frozen=frozen)
+        return *self._step(state, batches, frozen=frozen), {}
+
+    def _fetch(self, call: int, losses: jax.Array, statistics: Statistics) -> None:
         progress = self._progress
         fetched = np.asarray(losses)
         now = time.perf_counter()
@@ -220,11 +232,16 @@ class _Run:
         first = call * len(fetched)
         if not np.isfinite(fetched).all():
             raise InputError(self._why_stopped(progress.epoch, first + int(np.argmin(np.isfinite(fetched))), fetched))
+        step = (progress.epoch - 1) * self._prepared.epochs.steps + first + len(fetched)
+        told = {name: float(value) for name, value in jax.device_get(statistics).items()}
+        if told:
+            told["rate"] = float(self._rate(step - 1))
         self._log.steps(
             epoch=progress.epoch,
-            step=(progress.epoch - 1) * self._prepared.epochs.steps + first + len(fetched),
+            step=step,
             loss=float(fetched.mean()),
             tokens_per_second=self._tokens_a_call / elapsed,
+            statistics=told,
         )
         progress.losses.extend(float(loss) for loss in fetched)
         progress.calls = call + 1
