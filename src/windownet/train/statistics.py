@@ -45,5 +45,6 @@ def _flat(nonlinearity: str, x: jax.Array, layer: Any) -> jax.Array:
 def _squares(leaf: Any) -> jax.Array:
     if isinstance(leaf, RowSparse):
         # Slots that only fill the rows up hold nothing that counts.
-        return jnp.sum(jnp.where((leaf.rows < leaf.height)[:, None], leaf.values, 0) ** 2)
-    return jnp.sum(leaf**2)
+        leaf = jnp.where((leaf.rows < leaf.height)[:, None], leaf.values, 0)
+    # XLA's CPU runs this much faster than a sum of squares.
+    return jnp.vdot(leaf, leaf)

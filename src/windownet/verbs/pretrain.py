@@ -37,7 +37,8 @@ def pretrain(config: Path, settings: tuple[str, ...], run_dir: Path | None, repl
     else:
         folder = run_folder.choose(config, run_dir, replace, loop.NAMES)
         run_folder.create(folder, resolved.to_toml())
-    result = loop.pretrain(resolved, folder, Console(stderr=True), resume=resume)
+    with run_folder.locked(folder):
+        result = loop.pretrain(resolved, folder, Console(stderr=True), resume=resume)
     run_folder.discard_replaced(folder)
     Console().print(
         f"{result.words:,} words, {result.width} wide  {result.seconds:.1f} s  {result.words_per_second:,.0f} words/s "
