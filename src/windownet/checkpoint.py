@@ -92,13 +92,14 @@ def save(
     if foreign := [name for name, array in arrays.items() if array.dtype.kind not in "biuf"]:
         raise TypeError(f"checkpoint: {foreign[0]} must have a dtype of numpy, got {arrays[foreign[0]].dtype}")
     noted = {"step": str(step), "about": json.dumps(about)}
-    data = serialize(arrays, {**noted, "sha256": _checksum(noted, arrays)})
+    pieces = serialize(arrays, {**noted, "sha256": _checksum(noted, arrays)})
     folder.mkdir(parents=True, exist_ok=True)
     fresh, path = folder / _FRESH, folder / f"{step:09}.safetensors"
     for file in beside:
         sync(file)
     try:
-        fresh.write_bytes(data)
+        with fresh.open("wb") as out:
+            out.writelines(pieces)
         sync(fresh)
         fresh.replace(path)
         sync(folder)
@@ -138,13 +139,22 @@ def found(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.safetensors"), reverse=True)
 
 
-def serialize(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> bytes:
-    """A safetensors file; the same bytes for the same content, where the library shuffles the metadata's order."""
-    data = safetensors.numpy.save(dict(arrays), metadata=dict(metadata))
-    end = 8 + struct.unpack("<Q", data[:8])[0]
-    header = json.dumps(json.loads(data[8:end]), sort_keys=True, separators=(",", ":")).encode()
-    header += b" " * (-len(header) % 8)
-    return struct.pack("<Q", len(header)) + header + data[end:]
+def serialize(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> list[bytes | memoryview]:
+    """A safetensors file in pieces: the same bytes for the same content, and no copy of any array.
+
+    The library's own writer shuffles the metadata, and holds the file in memory besides the arrays.
+    """
+    header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))}
+    pieces, begin = [], 0
+    for name, array in sorted(arrays.items()):
+        data = _bytes_of(array)
+        kind = "BOOL" if array.dtype.kind == "b" else f"{array.dtype.kind.upper()}{8 * array.dtype.itemsize}"
+        header[name] = {"dtype": kind, "shape": array.shape, "data_offsets": [begin, begin + data.nbytes]}
+        begin += data.nbytes
+        pieces.append(data)
+    head = json.dumps(header, separators=(",", ":")).encode()
+    head += b" " * (-len(head) % 8)
+    return [struct.pack("<Q", len(head)), head, *pieces]
 
 
 def sync(path: Path) -> None:
@@ -170,8 +180,12 @@ def _checksum(noted: Mapping[str, str], arrays: Mapping[str, np.ndarray]) -> str
     digest = hashlib.sha256(json.dumps(noted, sort_keys=True).encode())
     for name, array in sorted(arrays.items()):
         digest.update(f"{name} {array.dtype} {array.shape} ".encode())
-        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+        digest.update(_bytes_of(array))
     return digest.hexdigest()
+
+
+def _bytes_of(array: np.ndarray) -> memoryview:
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
 def _named(tree: Any) -> dict[str, Any]:

@@ -305,19 +305,17 @@ def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
 
 def test_a_full_disk_stops_the_run(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prepared = make(tmp_path)
-    written = []
-    write_bytes = Path.write_bytes
+    saved = []
+    sync = checkpoint.sync
 
-    def full(path: Path, data: bytes) -> int:
-        if path.parent.name == "checkpoints":
-            written.append(path)
-            if len(written) == 8:
-                write_bytes(path, data[:100])
-                raise OSError(28, "No space left on device")
-        return write_bytes(path, data)
+    def full(path: Path) -> None:
+        sync(path)
+        saved.append(path)
+        if path.name == ".new" and len(saved) > 20:
+            raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(Path, "write_bytes", full)
+        patched.setattr(checkpoint, "sync", full)
         with pytest.raises(InputError) as caught:
             run(prepared, tmp_path / "run")
     folder = tmp_path / "run"

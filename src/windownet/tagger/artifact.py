@@ -89,7 +89,7 @@ def save(artifact: Artifact, folder: Path) -> None:
         arrays = {name: np.asarray(array) for name, array in _flatten(artifact.params).items()}
         checksums = {name: _checksum(text.encode()) for name, text in texts.items()}
         checksums[_WEIGHTS] = _checksum_of_arrays(arrays)
-        (fresh / _WEIGHTS).write_bytes(checkpoint.serialize(arrays, checksums))
+        (fresh / _WEIGHTS).write_bytes(b"".join(checkpoint.serialize(arrays, checksums)))
         if folder.exists():
             folder.rename(old)
         fresh.rename(folder)

@@ -69,15 +69,16 @@ class Training:
         return state, losses
 
     def watched(self, state: TrainState, batches: Batch, frozen: bool) -> tuple[TrainState, jax.Array, Statistics]:
-        """The same, with mean norms of gradients and updates, and what the last batch's hidden units do behind it."""
+        """The same, with the last step's norms of gradient and update, and what its hidden units do behind it."""
         state, (losses, norms) = self._scan(state, batches, frozen, watched=True)
-        last = jax.tree.map(lambda array: array[-1], batches)
-        means = jax.tree.map(jnp.mean, norms)
-        return state, losses, {**means, **statistics.units(self._network, state.params, last)}
+        batch, norms = jax.tree.map(lambda array: array[-1], (batches, norms))
+        return state, losses, {**norms, **statistics.units(self._network, state.params, batch)}
 
     def _scan(self, state: TrainState, batches: Batch, frozen: bool, watched: bool) -> tuple[TrainState, Any]:
-        one = self._frozen if frozen else self._fine_tuned
-        return jax.lax.scan(lambda state, batch: one(state, batch, watched), state, batches)
+        one, steps = self._frozen if frozen else self._fine_tuned, len(batches.tags)
+        # Norms of every step would take a tenth of its time.
+        is_last = jnp.arange(steps) == steps - 1 if watched else None
+        return jax.lax.scan(lambda state, xs: one(state, *xs), state, (batches, is_last))
 
     def settle(self, state: TrainState, frozen: bool) -> TrainState:
         """Bring every row of the word table up to date, before it is read whole."""
@@ -96,27 +97,27 @@ class Training:
             return state.params
         return dict(average.read(state.average, state.step, self._decay))
 
-    def _fine_tuned(self, state: TrainState, batch: Batch, watched: bool) -> tuple[TrainState, Any]:
+    def _fine_tuned(self, state: TrainState, batch: Batch, watch: jax.Array | None) -> tuple[TrainState, Any]:
         params, inner = self._optimizer.touch(state.params, state.optimizer, {TABLE: batch.rows})
         key = jax.random.fold_in(state.key, state.step)
         loss_and_gradient = value_and_grad(self._network.loss, row_sparse=True)
         loss, gradient = loss_and_gradient(params, batch, key, state.start, self._anchor)
-        after, norms = self._updated(state._replace(params=params, optimizer=inner), gradient, watched)
+        after, norms = self._updated(state._replace(params=params, optimizer=inner), gradient, watch)
         return self._averaged(after, state.params[TABLE], batch.rows), (loss, norms)
 
-    def _frozen(self, state: TrainState, batch: Batch, watched: bool) -> tuple[TrainState, Any]:
+    def _frozen(self, state: TrainState, batch: Batch, watch: jax.Array | None) -> tuple[TrainState, Any]:
         others = {name: leaf for name, leaf in state.params.items() if name != TABLE}
         words = state.params[TABLE]
         key = jax.random.fold_in(state.key, state.step)
         loss, gradient = value_and_grad(lambda p: self._network.loss({**p, TABLE: words}, batch, key))(others)
         nothing = RowSparse(jnp.zeros(0, jnp.int32), jnp.zeros((0, words.shape[1]), words.dtype), len(words), True)
-        after, norms = self._updated(state, {**gradient, TABLE: nothing}, watched)
+        after, norms = self._updated(state, {**gradient, TABLE: nothing}, watch)
         return self._averaged(after, words, nothing.rows), (loss, norms)
 
-    def _updated(self, state: TrainState, gradient: Any, watched: bool) -> tuple[TrainState, Statistics]:
+    def _updated(self, state: TrainState, gradient: Any, watch: jax.Array | None) -> tuple[TrainState, Statistics]:
         updates, inner = self._optimizer.update(gradient, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)
-        norms = {**statistics.norms("gradient", gradient), **statistics.norms("update", updates)} if watched else {}
+        norms = {} if watch is None else statistics.norms_if(watch, {"gradient": gradient, "update": updates})
         return state._replace(params=params, optimizer=inner, step=state.step + 1), norms
 
     def _averaged(self, state: TrainState, before: jax.Array, rows: jax.Array) -> TrainState:
