@@ -1,9 +1,9 @@
 """Should training move pretrained word vectors? F1 against the number of training sentences, several seeds each.
 
 The lecture: "if you only have a small training data set, don't train the word vectors". For every data set and size:
-the table frozen, fine-tuned, as words.update = "auto" decides, and without pretrained vectors; the seeds of a setting
-are one compiled program. From the curves follows the number of training words where fine-tuning takes over, which is
-`ENOUGH_WORDS` in `windownet.train.word_table`.
+the table frozen, fine-tuned, and as words.update = "auto" decides; with all data also without pretrained vectors. The
+seeds of a setting are one compiled program. From the curves follows the number of training words where fine-tuning
+takes over, which is `ENOUGH_WORDS` in `windownet.train.word_table`.
 
     python scripts/freeze_or_finetune.py VECTORS btc=configs/btc.toml,data.root=DIR ... --figure docs/freeze.png
 
@@ -14,7 +14,7 @@ import argparse
 import json
 import math
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,28 +51,30 @@ def settings(policy: str, file: Path, limit: int, epochs: int, seeds: int) -> li
     return experiment.grid(changes)
 
 
-def curves(name: str, config: Config, file: str, seeds: int, console: Console) -> list[dict[str, Any]]:
-    """One record a policy and size: training words, test F1 and dev F1 of each seed."""
-    records = []
+def curves(
+    name: str, config: Config, file: str, seeds: int, console: Console, known: list[dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    """One record a policy and size: training words and the test F1 of each seed; those that are known are left out."""
     with tempfile.TemporaryDirectory() as folder:
         small = of_the_data(config, file, Path(folder))
         width = vectors.read(small, lambda word: False).matrix.shape[1]
         config = config_module.change(config, {"model.word_width": width})
         everything = len(sources.load(config.data, 0).train)
+        done = {(record["set"], record["policy"], record["sentences"]) for record in known}
         for size in [size for size in SIZES if size < everything] + [everything]:
             steps = max(1, size * 20 // config.train.batch_size)
             epochs = min(40, max(config.train.epochs, math.ceil(STEPS / steps)))
-            for policy in POLICIES:
+            for policy in POLICIES if size == everything else POLICIES[1:]:
+                if (name, policy, size) in done:
+                    continue
                 runs = settings(policy, small, size, epochs, seeds)
                 outcomes = experiment.run(config, runs, console, every=math.ceil(epochs / 10))
                 f1 = [outcome.test.f1 for outcome in outcomes if outcome.test is not None]
-                record = {"set": name, "policy": policy, "sentences": size, "words": outcomes[0].words, "f1": f1}
-                records.append(record)
                 mean, half = experiment.interval(f1)
                 console.print(
                     f"{name} {size:>6,} sentences  {policy:<10}  F1 {mean:.2f} +- {half:.2f}", highlight=False
                 )
-    return records
+                yield {"set": name, "policy": policy, "sentences": size, "words": outcomes[0].words, "f1": f1}
 
 
 def decided(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -114,9 +116,9 @@ def table(records: list[dict[str, Any]]) -> str:
     for name, size, words in dict.fromkeys((r["set"], r["sentences"], r["words"]) for r in records):
         cells = []
         for policy in policies:
-            f1 = next(r["f1"] for r in records if (r["set"], r["sentences"], r["policy"]) == (name, size, policy))
-            mean, half = experiment.interval(f1)
-            cells.append(f"{mean:.2f} ± {half:.2f}")
+            found = [r["f1"] for r in records if (r["set"], r["sentences"], r["policy"]) == (name, size, policy)]
+            mean, half = experiment.interval(found[0]) if found else (math.nan, math.nan)
+            cells.append(f"{mean:.2f} ± {half:.2f}" if found else "-")
         lines.append(f"| {name} | {size:,} | {words:,} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -173,12 +175,12 @@ def main() -> None:
     records = json.loads(args.json.read_text()) if args.json is not None and args.json.exists() else []
     for given in args.sets:
         name, _, rest = given.partition("=")
-        if any(record["set"] == name for record in records):
-            continue
         path, *overrides = rest.split(",")
-        records += curves(name, config_module.load(Path(path), overrides), args.vectors, args.seeds, console)
-        if args.json is not None:
-            args.json.write_text(json.dumps(records))
+        config = config_module.load(Path(path), overrides)
+        for record in curves(name, config, args.vectors, args.seeds, console, records):
+            records.append(record)
+            if args.json is not None:
+                args.json.write_text(json.dumps(records))
     print(f"\n{table(decided(records))}\n\n{verdict(records)}")
     if args.figure is not None:
         draw(records, args.figure)

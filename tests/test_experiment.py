@@ -76,7 +76,7 @@ def test_runs_that_differ_only_in_what_varies_share_a_program(
 
 
 def test_scored_now_and_then_and_at_the_end(base: config.Config) -> None:
-    (outcome,) = experiment.run(base, [{"train.epochs": 5}], every=2)
+    (outcome,) = experiment.run(base, [{"train.epochs": 5, "train.average": 0.5}], every=2)
     assert len(outcome.dev) == 3
     assert len(outcome.losses) == 5
     assert outcome.best_epoch in (2, 4, 5)
@@ -94,6 +94,8 @@ def test_wrong_settings_are_named(base: config.Config) -> None:
         experiment.run(base, [{"optimiser.name": "adam"}])
     with pytest.raises(InputError, match=r"settings: train.seed: required a value greater than or equal to 0, got -1"):
         experiment.run(base, [{"train.seed": -1}])
+    with pytest.raises(InputError, match=r"train.patience: required 0 for runs that are computed together, .* got 3"):
+        experiment.run(base, [{}, {"train.patience": 3}])
 
 
 def test_interval() -> None:

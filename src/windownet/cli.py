@@ -12,7 +12,7 @@ import click
 
 from windownet import __version__
 from windownet.errors import InputError
-from windownet.verbs import configs, lint
+from windownet.verbs import configs, lint, sweep
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -57,7 +57,7 @@ def main() -> None:
     """
 
 
-for _verb in (configs.init, configs.show, configs.diff, configs.schedule, lint.lint):
+for _verb in (configs.init, configs.show, configs.diff, configs.schedule, lint.lint, sweep.sweep):
     main.add_command(_verb)
 
 
@@ -113,6 +113,43 @@ def train(config: Path, settings: tuple[str, ...], run_dir: Path | None, replace
     out.print(
         f"dev F1 {result.dev.f1:.2f}{test}  {result.seconds:.1f} s  {result.tokens_per_second:,.0f} tokens/s  "
         f"{result.folder}",
+        highlight=False,
+        soft_wrap=True,
+        markup=False,
+    )
+
+
+@main.command()
+@click.argument("config", type=_FOLDER)
+@click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option(
+    "--run-dir", type=_FOLDER, help="Folder to write; by default the first free one of runs/NAME, runs/NAME-2."
+)
+@click.option("--replace", is_flag=True, help="Replace the run that is in --run-dir.")
+@click.option("--resume", is_flag=True, help="Go on with the run that is in --run-dir from its last checkpoint.")
+def pretrain(config: Path, settings: tuple[str, ...], run_dir: Path | None, replace: bool, resume: bool) -> None:
+    """Train word vectors on raw text as CONFIG says; write RUN/vectors.txt and RUN/vectors.safetensors."""
+    from windownet import config as config_module
+    from windownet.pretrain import loop
+    from windownet.pretrain.settings import PretrainConfig
+    from windownet.train import run_folder
+
+    for flag, given in (("--replace", replace), ("--resume", resume)):
+        if given and run_dir is None:
+            raise InputError(f"{flag}: required --run-dir as well, the run it is meant for; name it, or leave it out")
+    if replace and resume:
+        raise InputError("--resume: required without --replace, got both; leave one out")
+    resolved = config_module.load_as(PretrainConfig, config, settings)
+    if resume and run_dir is not None:
+        loop.check_resumable(resolved, folder := run_dir)
+    else:
+        folder = run_folder.choose(config, run_dir, replace, loop.NAMES)
+        run_folder.create(folder, resolved.to_toml())
+    result = loop.pretrain(resolved, folder, _console(), resume=resume)
+    run_folder.discard_replaced(folder)
+    _console(stderr=False).print(
+        f"{result.words:,} words, {result.width} wide  {result.seconds:.1f} s  {result.words_per_second:,.0f} words/s "
+        f"({result.raw_words_per_second:,.0f} of the text)  {result.folder}",
         highlight=False,
         soft_wrap=True,
         markup=False,

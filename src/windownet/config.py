@@ -7,7 +7,7 @@ import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import pydantic
 import tomli_w
@@ -35,7 +35,9 @@ Rate = Annotated[float, Field(ge=0, lt=1)]
 NonNegative = Annotated[float, Field(ge=0)]
 
 
-class _Section(pydantic.BaseModel):
+class Section(pydantic.BaseModel):
+    """Fields that are read strictly: no unknown key, no value of another type."""
+
     model_config = pydantic.ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
     @pydantic.field_validator("*")
@@ -48,7 +50,18 @@ class _Section(pydantic.BaseModel):
         return value
 
 
-class DataConfig(_Section):
+class Schema(Section):
+    """Sections that make up a whole config."""
+
+    def to_toml(self) -> str:
+        """The complete config as TOML; `load` of it gives an equal config."""
+        return tomli_w.dumps(self.model_dump(mode="json"))
+
+
+S = TypeVar("S", bound=Schema)
+
+
+class DataConfig(Section):
     """Where the sentences come from and how their source writes them."""
 
     source: Literal["demo", "columns", "table", "hub"] = Field(
@@ -77,7 +90,7 @@ class DataConfig(_Section):
     tag_names: tuple[str, ...] = Field((), description="hub, table: names of integer tags that come without names")
 
 
-class FeaturesConfig(_Section):
+class FeaturesConfig(Section):
     """What the network is told of a word."""
 
     case: Literal["lower", "keep"] = Field("lower", description="case of words before look-up")
@@ -87,7 +100,7 @@ class FeaturesConfig(_Section):
     min_count: Count = Field(2, description="words seen less often in training share the row of rare words")
 
 
-class WordsConfig(_Section):
+class WordsConfig(Section):
     """The word table: pretrained vectors, and whether training moves them."""
 
     vectors: str = Field("", description="file of pretrained word vectors; empty: none")
@@ -105,7 +118,7 @@ class WordsConfig(_Section):
     anchor: float = Field(0.0, ge=0, description="L2 penalty that draws a batch's rows to what training began with")
 
 
-class ModelConfig(_Section):
+class ModelConfig(Section):
     """The window network."""
 
     window: int = Field(5, ge=1, le=63, description="words in a window: an odd number, the tagged word in the middle")
@@ -123,7 +136,7 @@ class ModelConfig(_Section):
         return window
 
 
-class InitConfig(_Section):
+class InitConfig(Section):
     """The first values of the parameters."""
 
     weights: Literal[
@@ -147,7 +160,7 @@ class InitConfig(_Section):
     )
 
 
-class RegularizationConfig(_Section):
+class RegularizationConfig(Section):
     """What keeps the network from learning the training data by heart."""
 
     input_dropout: Rate = Field(0.0, description="share of the window's values set to zero in training")
@@ -158,7 +171,7 @@ class RegularizationConfig(_Section):
     max_norm: float = Field(0.0, ge=0, description="bound of the norm of each hidden unit's weights; 0: none")
 
 
-class OptimizerConfig(_Section):
+class OptimizerConfig(Section):
     """The optax optimizer."""
 
     name: Literal[
@@ -210,7 +223,7 @@ class OptimizerConfig(_Section):
     )
 
 
-class ScheduleConfig(_Section):
+class ScheduleConfig(Section):
     """The learning rate over the run, as a factor of optimizer.learning_rate."""
 
     name: Literal[
@@ -251,7 +264,7 @@ class ScheduleConfig(_Section):
     decay: float = Field(0.2, gt=0, le=1, description="warmup_stable_decay: share of the run in which the rate falls")
 
 
-class TrainConfig(_Section):
+class TrainConfig(Section):
     """The run itself."""
 
     epochs: Count = Field(10, description="passes over the training data")
@@ -265,7 +278,7 @@ class TrainConfig(_Section):
     seed: int = Field(0, ge=0, lt=2**32, description="of the first values, the order of the data and dropout")
 
 
-class Config(_Section):
+class Config(Schema):
     """A whole run."""
 
     data: DataConfig = DataConfig()
@@ -329,15 +342,17 @@ class Config(_Section):
             )
         return self
 
-    def to_toml(self) -> str:
-        """The complete config as TOML; `load` of it gives an equal config."""
-        return tomli_w.dumps(self.model_dump(mode="json"))
-
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """The config of a tagger's run; see `load_as`."""
+    return load_as(Config, path, overrides)
+
+
+def load_as(schema: type[S], path: Path, overrides: Sequence[str] = ()) -> S:
     """Read a TOML config and apply `section.key=value` overrides.
 
     Args:
+      schema: what the config must be.
       path: the TOML file.
       overrides: values are TOML (`3`, `1e-3`, `[100, 100]`, `true`); what is no TOML is a string, and so is anything
         but a quoted string for a field that takes one.
@@ -357,19 +372,24 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Config:
         raise InputError(f"{path}: required TOML; {error}") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    return parse(tree, str(path), overrides)
+    return parse_as(schema, tree, str(path), overrides)
 
 
 def parse(tree: dict[str, Any], name: str, overrides: Sequence[str] = ()) -> Config:
+    """Make a tagger's config of a parsed TOML tree; see `parse_as`."""
+    return parse_as(Config, tree, name, overrides)
+
+
+def parse_as(schema: type[S], tree: dict[str, Any], name: str, overrides: Sequence[str] = ()) -> S:
     """Make a config of a parsed TOML tree; `name` is where it came from, for messages."""
-    given = {_apply(tree, override): override for override in overrides}
+    given = {_apply(schema, tree, override): override for override in overrides}
     try:
-        return Config.model_validate(_tuples(tree))
+        return schema.model_validate(_tuples(tree))
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         override = given.get(".".join(map(str, first["loc"][:2])))
         place = name if override is None else f"argument {override!r}"
-        raise InputError(f"{place}: {_explain(first)}") from None
+        raise InputError(f"{place}: {_explain(schema, first)}") from None
 
 
 def value(config: Config, key: str) -> Any:
@@ -388,7 +408,7 @@ def change(config: Config, changes: Mapping[str, Any]) -> Config:
     for key, changed in changes.items():
         section, _, field = key.partition(".")
         if section not in Config.model_fields:
-            raise InputError(f"settings: {_unknown([section])}")
+            raise InputError(f"settings: {_unknown(Config, [section])}")
         tree[section][field] = changed
     return parse(tree, "settings")
 
@@ -400,20 +420,26 @@ def _tuples(value: Any) -> Any:
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
-def _apply(tree: dict[str, Any], override: str) -> str:
+def _apply(schema: type[Schema], tree: dict[str, Any], override: str) -> str:
     key, equals, text = override.partition("=")
     section, dot, field = key.partition(".")
     if not (equals and dot and section and field):
-        raise InputError(f"argument {override!r}: required section.key=value, such as train.epochs=3")
-    if section not in Config.model_fields:
-        raise InputError(f"argument {override!r}: {_unknown([section])}")
-    section_type = Config.model_fields[section].annotation
+        raise InputError(f"argument {override!r}: required section.key=value, such as {_example(schema)}")
+    if section not in schema.model_fields:
+        raise InputError(f"argument {override!r}: {_unknown(schema, [section])}")
+    section_type = schema.model_fields[section].annotation
     fields = section_type.model_fields  # type: ignore[union-attr]
     inner = tree.setdefault(section, {})
     if not isinstance(inner, dict):
         raise InputError(f"argument {override!r}: {section} is not a section in the config file")
     inner[field] = _value(text, fields[field].annotation if field in fields else None)
     return key
+
+
+def _example(schema: type[Schema]) -> str:
+    # Every kind of run has epochs, whatever its section is called.
+    section = next(name for name, field in schema.model_fields.items() if "epochs" in field.annotation.model_fields)  # type: ignore[union-attr]
+    return f"{section}.epochs=3"
 
 
 def _value(text: str, annotation: Any) -> Any:
@@ -425,11 +451,11 @@ def _value(text: str, annotation: Any) -> Any:
     return text if annotation is str and not isinstance(value, str) else value
 
 
-def _explain(error: Any) -> str:
+def _explain(schema: type[Schema], error: Any) -> str:
     section, *rest = error["loc"] or ("",)
     key = section + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in rest)
     if error["type"] == "extra_forbidden":
-        return _unknown(list(error["loc"]))
+        return _unknown(schema, list(error["loc"]))
     if error["type"] == "value_error" and not section:
         return str(error["ctx"]["error"])
     return f"{key}: required {_required(error, section)}, got {error['input']!r}"
@@ -457,9 +483,9 @@ def _required(error: Any, section: str) -> str:
     return f"a value {message}" if message.startswith(("greater", "less")) else message
 
 
-def _unknown(location: Sequence[str]) -> str:
+def _unknown(schema: type[Schema], location: Sequence[str]) -> str:
     *above, name = location
-    section: Any = Config.model_fields[above[0]].annotation if above else Config
+    section: Any = schema.model_fields[above[0]].annotation if above else schema
     known = list(section.model_fields)
     key = ".".join(location)
     if near := difflib.get_close_matches(name, known, n=1, cutoff=0.5):

@@ -25,6 +25,7 @@ from windownet.data.batches import Batch, Encoded, Windows
 from windownet.data.prefetch import prefetch
 from windownet.data.scores import Scores
 from windownet.data.sentences import Sentence
+from windownet.errors import InputError
 from windownet.model.network import Params
 from windownet.optim.build import build_rowwise
 from windownet.tagger.tagger import by_sentence, score
@@ -85,6 +86,11 @@ def run(
       InputError: a setting is wrong, or the data is.
     """
     configs = [config_module.change(config, changes) for changes in settings]
+    if patience := max((c.train.patience for c in configs), default=0):
+        raise InputError(
+            f"train.patience: required 0 for runs that are computed together, epoch by epoch, got {patience}; the best "
+            "epoch of each is taken in any case"
+        )
     groups: dict[str, list[int]] = {}
     for number, changed in enumerate(configs):
         same = config_module.change(changed, {key: config_module.value(config, key) for key in VARIED})
@@ -156,6 +162,7 @@ class _Program:
             steps, static_argnames="frozen", donate_argnums=0
         )
         settled: Callable[..., TrainState] = jax.jit(settle, static_argnames="frozen", donate_argnums=0)
+        averaged: Callable[[TrainState], Params] = jax.jit(jax.vmap(self._training({}).result))
         predict, dev, test = _Predictor(prepared), prepared.splits.dev, prepared.splits.test
         for epoch in range(1, self._configs[0].train.epochs + 1):
             frozen = epoch <= words.frozen_epochs
@@ -169,12 +176,13 @@ class _Program:
                 yield epoch
                 continue
             self._scored.append(epoch)
-            self._dev.append([predict.score(dev, row) for row in predict(state.params, dev)])
+            params = state.params if state.average is None else averaged(state)
+            self._dev.append([predict.score(dev, row) for row in predict(params, dev)])
             f1 = np.array([scores.f1 for scores in self._dev[-1]])
             better = f1 > self._best_f1
             if test and better.any():
                 # Scoring takes longer than predicting: it waits for the epoch that counts.
-                rows = predict(state.params, test)
+                rows = predict(params, test)
                 self._best_test = [rows[n] if better[n] else old for n, old in enumerate(self._best_test)]
             self._best_f1 = np.maximum(f1, self._best_f1)
             yield epoch
@@ -199,7 +207,9 @@ class _Program:
             # Not validated: a traced value is no number that the schema knows.
             changed = getattr(config, section).model_copy(update={field: traced})
             config = config.model_copy(update={section: changed})
-        return Training(self._prepared.network, build_rowwise(config, self._steps), config.words.anchor)
+        return Training(
+            self._prepared.network, build_rowwise(config, self._steps), config.words.anchor, config.train.average
+        )
 
 
 class _Predictor:

@@ -135,12 +135,17 @@ def _dropout(d: Draw) -> Sample:
 def _softmax_cross_entropy(d: Draw) -> Sample:
     L = max(d.n, 1)
     shape = (d.m,) if d.variant % 2 else (d.m, d.k)
-    return Sample((d.normal(*shape, L), d.ids(L, *shape), d.mask(*shape)))
+    static = {"smoothing": 0.3} if d.variant % 3 == 1 else {}
+    return Sample((d.normal(*shape, L), d.ids(L, *shape), d.mask(*shape)), static)
 
 
 def _binary_logistic(d: Draw) -> Sample:
     shape = (max(d.m, 1), max(d.n, 1))
     return Sample((d.normal(*shape), d.mask(*shape)))
+
+
+def _weighted_logistic(d: Draw) -> Sample:
+    return Sample((d.normal(d.m, d.n), d.mask(d.m, d.n), d.normal(d.m, d.n)))
 
 
 def _reshape(d: Draw) -> Sample:
@@ -224,6 +229,7 @@ SAMPLES: Mapping[str, Row] = MappingProxyType(
         "take_rows": _take_rows,
         "tanh": _elementwise,
         "transpose": _transpose,
+        "weighted_logistic": _weighted_logistic,
         "where": _where,
     }
 )

@@ -46,6 +46,12 @@ f32, i32 = jnp.float32, jnp.int32
         ),
         ("binary_logistic", (jnp.zeros(3), jnp.zeros(3)), {}, r"binary_logistic: .* got \[3\] and float32\[3\]"),
         ("binary_logistic", (jnp.zeros(3), jnp.ones((3, 1), bool)), {}, "binary_logistic: required"),
+        (
+            "weighted_logistic",
+            (jnp.zeros(3), jnp.ones(3, bool), jnp.ones((1, 3))),
+            {},
+            r"weighted_logistic: .* bool\[3\] and float32\[1, 3\]",
+        ),
     ],
 )
 def test_op_refuses_what_it_would_have_to_broadcast_or_cast(name: str, inputs: Any, static: Any, message: str) -> None:

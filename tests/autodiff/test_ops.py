@@ -77,9 +77,10 @@ def compare(
     return [value for value, _, _ in results]
 
 
-def masked_cross_entropy(z: np.ndarray, labels: np.ndarray, mask: np.ndarray) -> np.floating:
+def masked_cross_entropy(z: np.ndarray, labels: np.ndarray, mask: np.ndarray, *, smoothing: float = 0.0) -> np.floating:
     log_softmax = z - np.logaddexp.reduce(z, -1, keepdims=True)
-    losses = -np.take_along_axis(log_softmax, labels[..., None], -1)[..., 0]
+    target = (1 - smoothing) * np.eye(z.shape[-1])[labels] + smoothing / z.shape[-1]
+    losses = -(target * log_softmax).sum(-1)
     return losses[mask].sum() / max(mask.sum(), 1)
 
 
@@ -106,6 +107,7 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "sum": lambda x, *, axis: np.sum(x, axis),
     "take_rows": lambda table, rows: np.vstack([table, np.zeros_like(table[:1])])[np.minimum(rows, len(table))],
     "transpose": lambda x, *, axes=None: np.transpose(x, axes),
+    "weighted_logistic": lambda z, labels, w: (w * np.logaddexp(0, np.where(labels, -z, z))).sum(),
     "where": lambda condition, x, y: np.where(condition, x, y),
 }
 
@@ -192,10 +194,21 @@ FAULTS = {
         lambda g, y, x, w, b: (*ops.affine.vjp(g, y, x, w, b)[:2], ops.affine.vjp(g, y, x, w, b)[2] / 2),
     ),
     "sum for mean": ("mean", lambda g, y, x, *, axis=None: ops.sum.vjp(g, y, x, axis=axis)),
-    "upstream ignored": ("softmax_cross_entropy", lambda g, y, *xs: ops.softmax_cross_entropy.vjp(g / g, y, *xs)),
+    "upstream ignored": (
+        "softmax_cross_entropy",
+        lambda g, y, *xs, **static: ops.softmax_cross_entropy.vjp(g / g, y, *xs, **static),
+    ),
+    "weights ignored": (
+        "weighted_logistic",
+        lambda g, y, z, t, w: ops.weighted_logistic.vjp(g, y, z, t, jnp.ones_like(w)),
+    ),
     "mask ignored": (
         "softmax_cross_entropy",
-        lambda g, y, z, t, m: ops.softmax_cross_entropy.vjp(g, y, z, t, m | True),
+        lambda g, y, z, t, m, **static: ops.softmax_cross_entropy.vjp(g, y, z, t, m | True, **static),
+    ),
+    "smoothing ignored": (
+        "softmax_cross_entropy",
+        lambda g, y, *xs, smoothing=0.0: ops.softmax_cross_entropy.vjp(g, y, *xs),
     ),
     "dropout not rescaled": ("dropout", lambda g, y, x, m, *, rate: (g * m.astype(g.dtype), None)),
     "slope from the input": ("tanh", lambda g, y, x: (g * (1 - x * x),)),

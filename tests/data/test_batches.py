@@ -6,7 +6,7 @@ from hypothesis import given, settings, strategies as st
 
 from windownet.data.batches import Epochs, Windows, encode
 from windownet.data.features import capitalization
-from windownet.data.vocabulary import PADDING, Normalization, Vocabulary
+from windownet.data.vocabulary import PADDING, RARE, Normalization, Vocabulary
 
 WINDOWS = st.sampled_from([1, 3, 5, 9, 63])
 # A small alphabet repeats words inside a batch; sentences without words occur in running text.
@@ -150,3 +150,36 @@ def test_tokens_without_tags_get_zeros():
     assert encoded.offsets.tolist() == [0, 2, 2, 3]
     assert encode([], vocabulary, 2).offsets.tolist() == [0]
     assert list(Windows(encode([], vocabulary, 0), 3, 1, 4).in_order()) == []
+
+
+def test_word_dropout_makes_words_rare_in_all_windows_of_an_epoch():
+    words = [f"w{n}" for n in range(40)]
+    sentences = [words[n:] + words[:n] for n in range(40)]
+    vocabulary = Vocabulary.build(sentences, Normalization("keep", "keep"))
+    tags = np.arange(1600).reshape(40, 40).tolist()
+    windows = Windows(encode(sentences, vocabulary, 1, tags), len(vocabulary), 3, 64)
+
+    def seen(epochs, epoch):
+        """By token: the row of its word in its own window, and in that of the token before."""
+        own, next_to = np.zeros(1600, int), np.full(1600, PADDING)
+        for stack in epochs.epoch(epoch):
+            for rows, places, tags, mask in zip(stack.rows, stack.words, stack.tags, stack.mask, strict=True):
+                assert len(set(rows[rows < len(vocabulary)])) == (rows < len(vocabulary)).sum()
+                ids = rows[places][mask]
+                own[tags[mask]], next_to[tags[mask]] = ids[:, 1], ids[:, 2]
+        return own, next_to
+
+    dropping = Epochs(windows, 4, 7, word_dropout=0.25)
+    plain, _ = seen(Epochs(windows, 4, 7), 1)
+    own, next_to = seen(dropping, 1)
+    dropped = own != plain
+    assert (own[dropped] == RARE).all()
+    assert 0.21 < dropped.mean() < 0.29
+    inner = np.arange(1600) % 40 != 39
+    assert (next_to[inner] == own[np.flatnonzero(inner) + 1]).all()
+    assert (next_to[~inner] == PADDING).all()
+    again, other = seen(dropping, 1)[0], seen(dropping, 2)[0]
+    assert (again == own).all()
+    assert (other != own).any()
+    assert (seen(dropping.seeded(8), 1)[0] != own).any()
+    assert (seen(dropping.seeded(7), 1)[0] == own).all()

@@ -17,8 +17,10 @@ from windownet.model.network import WindowNetwork
 B, W, U, V, D, F, L = 7, 5, 6, 11, 4, 3, 5
 
 
-def make(nonlinearity: str = "tanh", hidden: tuple[int, ...] = (8, 6), dropout: float = 0.0) -> WindowNetwork:
-    return WindowNetwork(V, 5, L, W, D, F, hidden, nonlinearity, dropout, dropout)
+def make(
+    nonlinearity: str = "tanh", hidden: tuple[int, ...] = (8, 6), dropout: float = 0.0, **penalties: float
+) -> WindowNetwork:
+    return WindowNetwork(V, 5, L, W, D, F, hidden, nonlinearity, dropout, dropout, **penalties)
 
 
 def batch(seed: int = 0) -> Batch:
@@ -57,6 +59,31 @@ def test_equals_the_reference(nonlinearity: str, hidden: tuple[int, ...], dropou
         expected, witness = jax.value_and_grad(lambda p: reference.loss(network, p, data, key))(params)
         assert abs(value - expected) < 1e-12
         assert difference(gradient, witness) < 1e-10
+
+
+@pytest.mark.parametrize("penalties", [{"label_smoothing": 0.2}, {"l2": 0.3}])
+def test_penalties_equal_the_reference(penalties: dict[str, float]) -> None:
+    with jax.enable_x64(True):
+        network, data = make("tanh", (8,), **penalties), batch()
+        params = params_of(network)
+        value, gradient = value_and_grad(network.loss)(params, data)
+        expected, witness = jax.value_and_grad(lambda p: reference.loss(network, p, data))(params)
+        assert abs(value - expected) < 1e-12
+        assert difference(gradient, witness) < 1e-10
+        assert abs(value - make("tanh", (8,)).loss(params, data)) > 1e-3
+
+
+def test_the_l2_penalty_is_of_the_layers_weights_alone() -> None:
+    with jax.enable_x64(True):
+        network, data = make("prelu", (8,), l2=0.3), batch()
+        params = params_of(network)
+        penalized = value_and_grad(network.loss)(params, data)[1]
+        plain = value_and_grad(make("prelu", (8,)).loss)(params, data)[1]
+        added = jax.tree.map(lambda a, b: np.asarray(a) - np.asarray(b), penalized, plain)
+        params = jax.tree.map(np.asarray, params)
+    for layer, weights in ((added["hidden"][0], params["hidden"][0]["w"]), (added["output"], params["output"]["w"])):
+        np.testing.assert_allclose(layer.pop("w"), 0.3 * weights, rtol=1e-9)
+    assert not any(leaf.any() for leaf in jax.tree.leaves(added))
 
 
 def test_dropout_is_off_without_a_key_and_differs_by_key() -> None:

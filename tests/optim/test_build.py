@@ -219,8 +219,7 @@ def train(c: config.Config, each: int = 3) -> np.ndarray:
     optimizer = build.build_rowwise(c, 24)
     traces = []
 
-    @jax.jit
-    def step(params: Any, state: Any, rows: Any, k: Any) -> Any:
+    def one(params: Any, state: Any, rows: Any, k: Any) -> Any:
         traces.append(1)
         params, state = optimizer.touch(params, state, {"words": rows})
         g = jax.tree.map(lambda x: jnp.cos(5 * x + k), params)
@@ -228,6 +227,8 @@ def train(c: config.Config, each: int = 3) -> np.ndarray:
         updates, state = optimizer.update(g, state, params)
         return optax.apply_updates(params, updates), state
 
+    # Compiling is what takes the time here.
+    step = jax.jit(one, compiler_options={"xla_backend_optimization_level": 0})
     params = {"words": arrays()["words"], "output": arrays()["output"]["b"]}
     state = optimizer.init(params)
     dtypes = [leaf.dtype for leaf in jax.tree.leaves(state)]
@@ -276,26 +277,26 @@ def test_a_decay_that_takes_all_is_refused() -> None:
         config.parse({"optimizer": {"name": "sgd", "weight_decay": 0.5, "learning_rate": 2.0}}, "a")
 
 
-@pytest.mark.parametrize("name", ["sgd", "adamw"])
-def test_rate_and_decay_may_be_arrays_of_a_compiled_program(name: str) -> None:
+def test_rate_and_decay_may_be_arrays_of_a_compiled_program() -> None:
     # Runs that differ in them alone are computed together, none of them with 0 for "none".
-    schedule = {"name": "one_cycle", "warmup": 0.2}
-    c = make(name, 0.3, schedule=schedule)
+    c = make("adamw", 0.3, schedule={"name": "one_cycle", "warmup": 0.2})
 
     def ran(rate: Any, decay: Any) -> Any:
         o = c.optimizer.model_copy(update={"learning_rate": rate, "weight_decay": decay})
         optimizer = build.build_rowwise(c.model_copy(update={"optimizer": o}), 10)
         params = {"words": jnp.asarray(arrays()["words"])}
-        params, state = optimizer.touch(params, optimizer.init(params), {"words": jnp.arange(2)})
+        state = optimizer.init(params)
         g = {"words": RowSparse(jnp.arange(2), jnp.ones((2, 3)), 8, unique=True)}
-        for _ in range(3):
+        # In a warm-up, the first rate is 0.
+        for _ in range(2):
             updates, state = optimizer.update(g, state, params)
             params = optax.apply_updates(params, updates)
-        return optimizer.flush(params, state)[0]["words"]
+        return params["words"]
 
-    mapped = jax.jit(jax.vmap(ran))(jnp.array([0.1, RATE]), jnp.array([0.0, 0.3]))
-    np.testing.assert_allclose(mapped[1], jax.jit(lambda: ran(RATE, 0.3))(), rtol=1e-5)
-    assert (mapped[0] != mapped[1]).any()
+    mapped = jax.jit(jax.vmap(ran))(jnp.array([RATE, 0.1, RATE]), jnp.array([0.0, 0.3, 0.3]))
+    np.testing.assert_allclose(mapped[2], ran(RATE, 0.3), rtol=1e-5)
+    assert (mapped[0] != mapped[2]).any()
+    assert (mapped[1] != mapped[2]).any()
 
 
 def test_every_name_is_tested() -> None:

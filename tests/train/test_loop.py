@@ -3,6 +3,7 @@
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -132,3 +133,51 @@ def test_run_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         run_folder.choose(Path("x.toml"), other, replace=True)
     with pytest.raises(InputError, match="can be written"):
         run_folder.create(other / "letter" / "run", "")
+
+
+def test_patience_stops_a_run_that_gets_no_better(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared = make(tmp_path, train={"epochs": 9, "patience": 2})
+    figures = iter([30.0, 60.0, 50.0, 60.0, 99.0])
+
+    class Scored:
+        predicts_only_outside, gold = False, 8
+
+        def __init__(self) -> None:
+            self.f1 = next(figures, 0.0)
+
+        def to_json(self) -> dict[str, float]:
+            return {"f1": self.f1}
+
+    monkeypatch.setattr(loop, "score", lambda *_: Scored())
+    result, text = run(prepared, tmp_path / "run")
+    assert result.best_epoch == 2
+    assert [line for line in text.splitlines() if line.startswith(("epoch 4/9", "epoch 5/9", "stopped"))][1:] == [
+        "stopped: epoch 2 was the last with a better dev F1"
+    ]
+
+
+def test_the_average_is_what_is_scored_and_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Seen(loop.Step):
+        weights: list[np.ndarray]
+
+        def __call__(self, *arguments: Any, **options: Any) -> Any:
+            state, losses = super().__call__(*arguments, **options)
+            Seen.weights.append(np.array(state.params["output"]["w"]))
+            return state, losses
+
+    monkeypatch.setattr(loop, "Step", Seen)
+    kept, scored = [], []
+    for name, decay in (("plain", 0.0), ("averaged", 0.9)):
+        (tmp_path / name).mkdir()
+        Seen.weights = []
+        prepared = make(tmp_path / name, train={"epochs": 2, "average": decay}, optimizer={"name": "sgd"})
+        run(prepared, tmp_path / name / "run")
+        kept.append(artifact.load(tmp_path / name / "run/last").params)
+        scored.append(Seen.weights)
+    # The same steps were taken; what was kept lies behind the last one.
+    assert (scored[0][-1] == scored[1][-1]).all()
+    assert (kept[0]["output"]["w"] == scored[0][-1]).all()
+    start, end = scored[0][0], scored[0][-1]
+    behind = np.linalg.norm(end - kept[1]["output"]["w"])
+    assert 0.01 * np.linalg.norm(end - start) < behind < np.linalg.norm(end - start)
+    assert not np.allclose(kept[0]["words"], kept[1]["words"])

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from windownet.data.features import capitalization
-from windownet.data.vocabulary import PADDING, Vocabulary
+from windownet.data.vocabulary import PADDING, RARE, Vocabulary
 
 
 class Batch(NamedTuple):
@@ -82,14 +82,17 @@ class Windows:
         self._slots = min(batch_size + window, vocabulary_size)
         self._slot_of_row = np.zeros(vocabulary_size, np.int32)
 
-    def batch(self, tokens: np.ndarray) -> Batch:
-        """The windows around at most B tokens that follow each other in their sentences, int64 [<= B]."""
+    def batch(self, tokens: np.ndarray, words: np.ndarray | None = None) -> Batch:
+        """The windows around at most B tokens that follow each other in their sentences, int64 [<= B].
+
+        `words`, int32 [N], stand in for the data set's own.
+        """
         places = np.zeros((self.batch_size, len(self._around)), np.int64)
         places[: len(tokens)] = self.encoded.positions[tokens][:, None] + self._around
         mask = np.arange(self.batch_size) < len(tokens)
         tags = np.zeros(self.batch_size, np.int32)
         tags[: len(tokens)] = self.encoded.tags[tokens]
-        rows, words = self._touched(self.encoded.words[places])
+        rows, words = self._touched((self.encoded.words if words is None else words)[places])
         return Batch(rows, words, self.encoded.capitals[places], tags, mask)
 
     def _touched(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -115,28 +118,31 @@ class Epochs:
     """Shuffled batches of the training data: a function of seed and epoch alone, in stacks of K.
 
     The windows are spread evenly over the steps, so that every stack has K batches and none is empty (where B is 1, a
-    few may be); that makes at most one step more for each call than the data would fill.
+    few may be); that makes at most one step more for each call than the data would fill. With `word_dropout`, that
+    share of the words is the rare one in all of an epoch's windows.
     """
 
-    def __init__(self, windows: Windows, steps_per_call: int, seed: int) -> None:
+    def __init__(self, windows: Windows, steps_per_call: int, seed: int, word_dropout: float = 0.0) -> None:
         full = -(-len(windows.encoded.positions) // windows.batch_size)
         self.calls = -(-full // steps_per_call)
         self.steps_per_call = -(-full // self.calls)
         self.steps = self.calls * self.steps_per_call
         self._windows = windows
         self._seed = seed
+        self._word_dropout = word_dropout
 
     def seeded(self, seed: int) -> "Epochs":
         """The same windows in another order."""
-        return Epochs(self._windows, self.steps_per_call, seed)
+        return Epochs(self._windows, self.steps_per_call, seed, self._word_dropout)
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """The stacks of one epoch: every array with a leading axis K."""
         order = self._order(epoch)
         bounds = self._bounds(len(order))
+        words = self._words(epoch)
         for call in range(self.calls):
             steps = range(call * self.steps_per_call, (call + 1) * self.steps_per_call)
-            batches = [self._windows.batch(order[bounds[step] : bounds[step + 1]]) for step in steps]
+            batches = [self._windows.batch(order[bounds[step] : bounds[step + 1]], words) for step in steps]
             yield Batch(*(np.stack(arrays) for arrays in zip(*batches, strict=True)))
 
     def sentences(self, epoch: int, step: int) -> list[int]:
@@ -146,6 +152,15 @@ class Epochs:
         tokens = order[bounds[step] : bounds[step + 1]]
         found = np.searchsorted(self._windows.encoded.offsets, tokens, side="right") - 1
         return [int(sentence) for sentence in dict.fromkeys(found.tolist())]
+
+    def _words(self, epoch: int) -> np.ndarray | None:
+        if not self._word_dropout:
+            return None
+        encoded = self._windows.encoded
+        words = encoded.words.copy()
+        dropped = np.random.default_rng([self._seed, epoch, 1]).random(len(encoded.positions)) < self._word_dropout
+        words[encoded.positions[dropped]] = RARE
+        return words
 
     def _bounds(self, tokens: int) -> list[int]:
         return [step * tokens // self.steps for step in range(self.steps + 1)]

@@ -43,3 +43,8 @@ class Token(NamedTuple):
 def tokenize(text: str) -> list[Token]:
     """The words of one line of running text, by the rule at the head of this file."""
     return [Token(match.group(), match.start(), match.end()) for match in _TOKEN.finditer(text)]
+
+
+def words(text: str) -> list[str]:
+    """The same words without their places."""
+    return _TOKEN.findall(text)

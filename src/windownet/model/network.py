@@ -36,6 +36,8 @@ class WindowNetwork:
     nonlinearity: str
     input_dropout: float = 0.0
     hidden_dropout: float = 0.0
+    label_smoothing: float = 0.0
+    l2: float = 0.0
     initializers: Initializers = field(default_factory=Initializers)
 
     def init(self, key: jax.Array, dtype: Any = jnp.float32) -> Params:
@@ -67,7 +69,9 @@ class WindowNetwork:
     def loss(
         self, params: Params, batch: Batch, key: jax.Array | None = None, start: Any = None, anchor: float = 0.0
     ) -> Any:
-        """Mean cross-entropy of the batch's tags, a scalar in nats, and what draws word vectors to their start.
+        """Mean cross-entropy of the batch's tags, a scalar in nats, and the penalties.
+
+        `l2` adds `l2 / 2` times the squares of all layers' weights; biases and tables of vectors are left out.
 
         Args:
           params: the parameters.
@@ -77,7 +81,11 @@ class WindowNetwork:
           anchor: adds `anchor / 2` times the squared distances of the batch's U rows from `start`.
         """
         rows = self._rows(params, batch)
-        loss = ops.softmax_cross_entropy(self._scores(rows, params, batch, key), batch.tags, batch.mask)
+        scores = self._scores(rows, params, batch, key)
+        loss = ops.softmax_cross_entropy(scores, batch.tags, batch.mask, smoothing=self.label_smoothing)
+        for layer in (*params["hidden"], params["output"]) if self.l2 else ():
+            squares = ops.sum(ops.square(layer["w"]))
+            loss = ops.add(loss, ops.multiply(squares, jnp.asarray(self.l2 / 2, squares.dtype)))
         if not anchor:
             return loss
         moved = ops.sum(ops.square(ops.subtract(rows, ops.take_rows(start, batch.rows, unique=True))))

@@ -86,10 +86,14 @@ def from_params(network: WindowNetwork, params: Params) -> Reference:
 
 
 def loss_of(module: Reference, batch: Batch, key: jax.Array | None = None) -> jax.Array:
-    """Mean cross-entropy over the windows that count, a scalar in nats."""
+    """Mean cross-entropy over the windows that count, a scalar in nats, and the L2 penalty of the layers' weights."""
     logits = module(jnp.asarray(batch.rows)[batch.words], batch.capitals, key)
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.tags)
-    return jnp.mean(losses, where=batch.mask)
+    labels = optax.smooth_labels(
+        jax.nn.one_hot(batch.tags, logits.shape[-1], dtype=logits.dtype), module.network.label_smoothing
+    )
+    loss = jnp.mean(optax.softmax_cross_entropy(logits, labels), where=batch.mask)
+    layers = [*module.hidden, module.output]
+    return loss + module.network.l2 / 2 * sum(jnp.sum(layer.kernel[...] ** 2) for layer in layers)
 
 
 def loss(network: WindowNetwork, params: Params, batch: Batch, key: jax.Array | None = None) -> jax.Array:

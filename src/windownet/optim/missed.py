@@ -112,8 +112,8 @@ def adam(
     def corrected(k: Any) -> Any:
         k = k.astype(jnp.float32)
         # Nesterov's looks one update ahead, where the gradient is zero and the mean b1 of this one's.
-        mean = b1 / (1 - b1 ** (k + 1)) if nesterov else 1 / (1 - b1**k)
-        return rate(k - 1) * jnp.sqrt(1 - b2**k) * mean
+        correction = (1 - b1 ** (k + 1)) / b1 if nesterov else 1 - b1**k
+        return rate(k - 1) * jnp.sqrt(1 - b2**k) / correction
 
     def direction(fields: Mapping[str, Any]) -> Any:
         positive = fields["nu"] > 0

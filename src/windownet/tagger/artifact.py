@@ -62,6 +62,8 @@ def network(config: Config, vocabulary: int, tags: int) -> WindowNetwork:
         nonlinearity=config.model.nonlinearity,
         input_dropout=config.regularization.input_dropout,
         hidden_dropout=config.regularization.hidden_dropout,
+        label_smoothing=config.regularization.label_smoothing,
+        l2=config.regularization.l2,
     )
 
 

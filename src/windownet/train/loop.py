@@ -11,6 +11,7 @@ from rich.console import Console
 from windownet.data.prefetch import prefetch
 from windownet.data.scores import Scores
 from windownet.errors import InputError
+from windownet.model.network import Params
 from windownet.optim.build import build_rowwise
 from windownet.tagger import artifact
 from windownet.tagger.artifact import Artifact
@@ -19,6 +20,7 @@ from windownet.train import run_folder
 from windownet.train.log import RunLog
 from windownet.train.prepare import Prepared
 from windownet.train.step import Step, Training, TrainState
+from windownet.train.stopping import is_over
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class _Run:
         config = prepared.config
         self._epochs = config.train.epochs
         optimizer = build_rowwise(config, self._epochs * prepared.epochs.steps)
-        self._step = Step(Training(prepared.network, optimizer, config.words.anchor))
+        self._step = Step(Training(prepared.network, optimizer, config.words.anchor, config.train.average))
         self._predict = Predictor(prepared.network)
         self._dev = prepared.encode(prepared.splits.dev)
         self._tokens_a_call = len(prepared.train.positions) / prepared.epochs.calls
@@ -74,6 +76,7 @@ class _Run:
         self._kept = 0
         self._best_epoch = 0
         self._best_f1 = -1.0
+        self._f1: list[float] = []
 
     def run(self) -> Result:
         epoch = 0
@@ -83,6 +86,9 @@ class _Run:
             with self._log.progress(self._epochs * self._prepared.epochs.calls):
                 for epoch in range(1, self._epochs + 1):
                     state = self._one_epoch(state, epoch)
+                    if is_over(self._f1, self._prepared.config.train.patience):
+                        self._log.say(f"stopped: epoch {self._best_epoch} was the last with a better dev F1")
+                        break
             return self._finish(time.perf_counter() - start)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(f"interrupted in epoch {max(epoch, 1)}; {self._what_is_kept()}") from None
@@ -106,12 +112,14 @@ class _Run:
         state = self._step.settle(state, frozen=frozen)
         if self._step.traces > self._programs(epoch):
             self._log.warn(f"the training step was compiled {self._step.traces} times, in epoch {epoch} again")
-        numbers = self._predict(state.params, self._dev)
+        params = self._step.result(state)
+        numbers = self._predict(params, self._dev)
         dev = score(self._prepared.splits.dev, by_sentence(numbers, self._dev, self._prepared.tags))
         best = dev.f1 > self._best_f1
-        self._save(state, run_folder.LAST)
+        self._f1.append(dev.f1)
+        self._save(params, run_folder.LAST)
         if best:
-            self._save(state, run_folder.BEST)
+            self._save(params, run_folder.BEST)
             self._best_epoch, self._best_f1 = epoch, dev.f1
         self._kept = epoch
         run_folder.discard_replaced(self._folder)
@@ -147,9 +155,8 @@ class _Run:
     def _programs(self, epoch: int) -> int:
         return 2 if 0 < self._prepared.words.frozen_epochs < epoch else 1
 
-    def _save(self, state: TrainState, name: str) -> None:
-        params = jax.device_get(state.params)
-        prepared = self._prepared
+    def _save(self, params: Params, name: str) -> None:
+        prepared, params = self._prepared, jax.device_get(params)
         artifact.save(Artifact(prepared.config, prepared.vocabulary, prepared.tags, params), self._folder / name)
 
     def _finish(self, seconds: float) -> Result:

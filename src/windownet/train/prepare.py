@@ -83,7 +83,7 @@ def prepare(config: Config, console: Console | None = None) -> Prepared:
         ([numbers[tag] for tag in tags.convert(sentence.tags, config.model.scheme)] for sentence in splits.train),
     )
     windows = Windows(train, len(vocabulary), config.model.window, config.train.batch_size)
-    epochs = Epochs(windows, config.train.steps_per_call, config.train.seed)
+    epochs = Epochs(windows, config.train.steps_per_call, config.train.seed, config.regularization.word_dropout)
     counts = tuple(np.bincount(train.tags, minlength=len(names)).tolist())
     network = dataclasses.replace(
         artifact.network(config, len(vocabulary), len(names)), initializers=Initializers(config.init, counts)

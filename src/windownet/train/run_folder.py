@@ -2,6 +2,7 @@
 
 import itertools
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 from windownet.errors import InputError
@@ -12,15 +13,23 @@ BEST = "model"
 LAST = "last"
 
 
-def choose(config: Path, asked: Path | None, replace: bool) -> Path:
+def choose(
+    config: Path, asked: Path | None, replace: bool, names: Collection[str] = (CONFIG, METRICS, BEST, LAST)
+) -> Path:
     """Which folder a run is to write: the one asked for, or the first free one of runs/NAME, runs/NAME-2, ...
+
+    Args:
+      config: the config's file, for its name.
+      asked: the folder asked for, if any.
+      replace: whether a run that is there may be replaced.
+      names: what may be in a run's folder.
 
     Raises:
       InputError: the one asked for is taken and may not, or must not, be replaced.
     """
     if asked is None:
-        names = itertools.chain([config.stem], (f"{config.stem}-{n}" for n in itertools.count(2)))
-        return next(folder for name in names if not (folder := Path("runs", name)).exists())
+        free = itertools.chain([config.stem], (f"{config.stem}-{n}" for n in itertools.count(2)))
+        return next(folder for name in free if not (folder := Path("runs", name)).exists())
     if not asked.exists() or (asked.is_dir() and not any(asked.iterdir())):
         return asked
     if not replace:
@@ -29,7 +38,7 @@ def choose(config: Path, asked: Path | None, replace: bool) -> Path:
         )
     # What is replaced is deleted whole, so nothing in it may be anything but a run's.
     names_there = {entry.name for entry in asked.iterdir()} if asked.is_dir() else set()
-    foreign = sorted(name for name in names_there - {CONFIG, METRICS, BEST, LAST} if not name.startswith("."))
+    foreign = sorted(name for name in names_there - set(names) if not name.startswith("."))
     if CONFIG not in names_there or foreign:
         found = f"{', '.join(foreign[:3])} in it" if foreign else f"one without {CONFIG}"
         raise InputError(f"--replace {asked}: required a run folder and nothing else in it, got {found}")

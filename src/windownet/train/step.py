@@ -10,6 +10,8 @@ import optax
 from windownet.autodiff import RowSparse, value_and_grad
 from windownet.data.batches import Batch
 from windownet.model.network import Params, WindowNetwork
+from windownet.optim import average
+from windownet.optim.average import Average
 from windownet.optim.build import TABLE
 from windownet.optim.rowwise import Rowwise, RowwiseState
 from windownet.train.word_table import WordTable
@@ -24,6 +26,7 @@ class TrainState(NamedTuple):
       step: int32 scalar, steps done.
       key: the run's random key; step n draws from it folded with n.
       start: words [V, D] as they were before the first step, where words.anchor draws them there; else None.
+      average: the parameters' moving average, where train.average asks for one; else None.
     """
 
     params: Params
@@ -31,6 +34,7 @@ class TrainState(NamedTuple):
     step: jax.Array
     key: jax.Array
     start: jax.Array | None = None
+    average: Average | None = None
 
 
 class Training:
@@ -40,10 +44,11 @@ class Training:
       network: the network.
       optimizer: acts on touched rows of the word table.
       anchor: strength of the penalty that draws word vectors to their start.
+      decay: of the parameters' moving average; 0 for none.
     """
 
-    def __init__(self, network: WindowNetwork, optimizer: Rowwise, anchor: float = 0.0) -> None:
-        self._network, self._optimizer, self._anchor = network, optimizer, anchor
+    def __init__(self, network: WindowNetwork, optimizer: Rowwise, anchor: float = 0.0, decay: float = 0.0) -> None:
+        self._network, self._optimizer, self._anchor, self._decay = network, optimizer, anchor, decay
 
     def init(self, key: jax.Array, pretrained: Any = None, found: Any = None) -> TrainState:
         """The state before the first step; rows of the word table that were `found` begin as `pretrained` [V, D]."""
@@ -52,7 +57,8 @@ class Training:
         if pretrained is not None:
             params[TABLE] = jnp.where(found[:, None], pretrained, params[TABLE])
         start = jnp.copy(params[TABLE]) if self._anchor else None
-        return TrainState(params, self._optimizer.init(params), jnp.zeros((), jnp.int32), key, start)
+        averaged = average.begin(params, TABLE) if self._decay else None
+        return TrainState(params, self._optimizer.init(params), jnp.zeros((), jnp.int32), key, start, averaged)
 
     def steps(self, state: TrainState, batches: Batch, frozen: bool) -> tuple[TrainState, jax.Array]:
         """K steps on a stack of K batches; the K losses."""
@@ -60,17 +66,28 @@ class Training:
 
     def settle(self, state: TrainState, frozen: bool) -> TrainState:
         """Bring every row of the word table up to date, before it is read whole."""
+        if state.average is not None:
+            words = state.params[TABLE]
+            caught_up = average.catch_up(state.average, words, table=TABLE, step=state.step, decay=self._decay)
+            state = state._replace(average=caught_up)
         if frozen:
             return state._replace(optimizer=self._optimizer.skip(state.optimizer))
         params, inner = self._optimizer.flush(state.params, state.optimizer)
         return state._replace(params=params, optimizer=inner)
+
+    def result(self, state: TrainState) -> Params:
+        """The parameters to score and to keep, of a settled state: their moving average where there is one."""
+        if state.average is None:
+            return state.params
+        return dict(average.read(state.average, state.step, self._decay))
 
     def _fine_tuned(self, state: TrainState, batch: Batch) -> tuple[TrainState, jax.Array]:
         params, inner = self._optimizer.touch(state.params, state.optimizer, {TABLE: batch.rows})
         key = jax.random.fold_in(state.key, state.step)
         loss_and_gradient = value_and_grad(self._network.loss, row_sparse=True)
         loss, gradient = loss_and_gradient(params, batch, key, state.start, self._anchor)
-        return self._updated(state._replace(params=params, optimizer=inner), gradient), loss
+        after = self._updated(state._replace(params=params, optimizer=inner), gradient)
+        return self._averaged(after, state.params[TABLE], batch.rows), loss
 
     def _frozen(self, state: TrainState, batch: Batch) -> tuple[TrainState, jax.Array]:
         others = {name: leaf for name, leaf in state.params.items() if name != TABLE}
@@ -78,12 +95,20 @@ class Training:
         key = jax.random.fold_in(state.key, state.step)
         loss, gradient = value_and_grad(lambda p: self._network.loss({**p, TABLE: words}, batch, key))(others)
         nothing = RowSparse(jnp.zeros(0, jnp.int32), jnp.zeros((0, words.shape[1]), words.dtype), len(words), True)
-        return self._updated(state, {**gradient, TABLE: nothing}), loss
+        return self._averaged(self._updated(state, {**gradient, TABLE: nothing}), words, nothing.rows), loss
 
     def _updated(self, state: TrainState, gradient: Any) -> TrainState:
         updates, inner = self._optimizer.update(gradient, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)
         return state._replace(params=params, optimizer=inner, step=state.step + 1)
+
+    def _averaged(self, state: TrainState, before: jax.Array, rows: jax.Array) -> TrainState:
+        if state.average is None:
+            return state
+        added = average.add(
+            state.average, before, state.params, table=TABLE, rows=rows, step=state.step, decay=self._decay
+        )
+        return state._replace(average=added)
 
 
 class Step:
@@ -104,6 +129,7 @@ class Step:
         self._run: Callable[..., tuple[TrainState, jax.Array]] = jax.jit(
             steps, static_argnames="frozen", donate_argnums=0
         )
+        self._result: Callable[[TrainState], Params] = jax.jit(training.result)
         self._settle: Callable[..., TrainState] = jax.jit(training.settle, static_argnames="frozen", donate_argnums=0)
 
     def init(self, seed: int, words: WordTable | None = None) -> TrainState:
@@ -128,3 +154,7 @@ class Step:
     def settle(self, state: TrainState, *, frozen: bool = False) -> TrainState:
         """Bring every row of the word table up to date, before it is read whole; the given state is used up."""
         return self._settle(state, frozen=frozen)
+
+    def result(self, state: TrainState) -> Params:
+        """The parameters to score and to keep, of a settled state: their moving average where there is one."""
+        return state.params if state.average is None else self._result(state)

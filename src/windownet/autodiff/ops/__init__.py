@@ -31,6 +31,7 @@ from windownet.autodiff.ops.dropout import (
 from windownet.autodiff.ops.losses import (
     binary_logistic as binary_logistic,
     softmax_cross_entropy as softmax_cross_entropy,
+    weighted_logistic as weighted_logistic,
 )
 from windownet.autodiff.ops.nonlinearities import (
     elu as elu,

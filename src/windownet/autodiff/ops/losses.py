@@ -6,11 +6,13 @@ import jax.numpy as jnp
 from windownet.autodiff.graph import Cotangent, Op
 
 
-def _softmax_cross_entropy(logits: jax.Array, labels: jax.Array, mask: jax.Array) -> jax.Array:
+def _softmax_cross_entropy(
+    logits: jax.Array, labels: jax.Array, mask: jax.Array, *, smoothing: float = 0.0
+) -> jax.Array:
     """Mean over the labels that count of -log softmax(logits)[label]: a scalar.
 
     logits [..., L]; labels int [...] in 0..L-1; mask bool [...], False for a label that does not count. With no label
-    that counts, 0.
+    that counts, 0. `smoothing` spreads that share of each label evenly over all L (Szegedy et al. 2016, section 7).
     """
     integer = jnp.issubdtype(labels.dtype, jnp.integer)
     if not integer or labels.shape != logits.shape[:-1] or mask.shape != labels.shape or mask.dtype != jnp.bool_:
@@ -20,16 +22,21 @@ def _softmax_cross_entropy(logits: jax.Array, labels: jax.Array, mask: jax.Array
         )
     shifted, _, total = _softmax_parts(logits)
     chosen = jnp.where(_is_label(logits, labels), shifted, jnp.zeros_like(shifted)).sum(-1)
+    if smoothing:
+        chosen = (1 - smoothing) * chosen + smoothing * shifted.mean(-1)
     losses = jnp.log(total[..., 0]) - chosen
     return jnp.where(mask, losses, jnp.zeros_like(losses)).sum() / _count(mask, logits)
 
 
 def _softmax_cross_entropy_vjp(
-    g: Cotangent, y: jax.Array, logits: jax.Array, labels: jax.Array, mask: jax.Array
+    g: Cotangent, y: jax.Array, logits: jax.Array, labels: jax.Array, mask: jax.Array, *, smoothing: float = 0.0
 ) -> tuple[Cotangent, None, None]:
-    # softmax - one-hot, for the labels that count.
+    # softmax - one-hot, or what it is smoothed to, for the labels that count.
     _, exps, total = _softmax_parts(logits)
-    delta = exps / total - _is_label(logits, labels).astype(logits.dtype)
+    target = _is_label(logits, labels).astype(logits.dtype)
+    if smoothing:
+        target = (1 - smoothing) * target + smoothing / logits.shape[-1]
+    delta = exps / total - target
     scale = jnp.where(mask, g / _count(mask, logits), jnp.zeros_like(g))
     return delta * scale[..., None], None, None
 
@@ -47,7 +54,7 @@ def _binary_logistic(logits: jax.Array, labels: jax.Array) -> jax.Array:
             "binary_logistic: required logits [...] and labels bool [...], "
             f"got {list(logits.shape)} and {labels.dtype}{list(labels.shape)}"
         )
-    return jax.nn.softplus(jnp.where(labels, -logits, logits)).mean()
+    return _logistic_losses(logits, labels).mean()
 
 
 def _binary_logistic_vjp(g: Cotangent, y: jax.Array, logits: jax.Array, labels: jax.Array) -> tuple[Cotangent, None]:
@@ -57,12 +64,40 @@ def _binary_logistic_vjp(g: Cotangent, y: jax.Array, logits: jax.Array, labels: 
 binary_logistic = Op("binary_logistic", _binary_logistic, _binary_logistic_vjp)
 
 
+def _weighted_logistic(logits: jax.Array, labels: jax.Array, weights: jax.Array) -> jax.Array:
+    """Sum of weight times -log sigmoid(z) where the label is true, -log sigmoid(-z) where not: a scalar.
+
+    logits z [...]; labels bool [...]; weights [...] of the dtype of the logits.
+    """
+    same = labels.shape == weights.shape == logits.shape
+    if not same or labels.dtype != jnp.bool_ or weights.dtype != logits.dtype:
+        raise TypeError(
+            "weighted_logistic: required logits [...], labels bool [...] and weights [...], "
+            f"got {list(logits.shape)}, {labels.dtype}{list(labels.shape)} and {weights.dtype}{list(weights.shape)}"
+        )
+    return (weights * _logistic_losses(logits, labels)).sum()
+
+
+def _weighted_logistic_vjp(
+    g: Cotangent, y: jax.Array, logits: jax.Array, labels: jax.Array, weights: jax.Array
+) -> tuple[Cotangent, None, Cotangent]:
+    delta = jax.nn.sigmoid(logits) - labels.astype(logits.dtype)
+    return delta * weights * g, None, _logistic_losses(logits, labels) * g
+
+
+weighted_logistic = Op("weighted_logistic", _weighted_logistic, _weighted_logistic_vjp)
+
+
 def _softmax_parts(logits: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     # The forward and its rule both start here, so XLA computes it once. Subtracting the largest logit keeps large ones
     # exact: log-sum-exp itself would round their differences away.
     shifted = logits - jax.lax.stop_gradient(logits.max(-1, keepdims=True))
     exps = jnp.exp(shifted)
     return shifted, exps, exps.sum(-1, keepdims=True)
+
+
+def _logistic_losses(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    return jax.nn.softplus(jnp.where(labels, -logits, logits))
 
 
 def _is_label(logits: jax.Array, labels: jax.Array) -> jax.Array:

@@ -1,0 +1,220 @@
+"""A run of `pretrain`: encode the text, train, keep checkpoints, write the vectors."""
+
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import numpy as np
+from rich.console import Console
+
+from windownet.config import load_as
+from windownet.data import demo, vectors
+from windownet.data.prefetch import prefetch
+from windownet.data.vocabulary import Normalization
+from windownet.errors import InputError
+from windownet.pretrain import checkpoint, text as text_module
+from windownet.pretrain.log import PretrainLog
+from windownet.pretrain.settings import PretrainConfig
+from windownet.pretrain.step import State, Step
+from windownet.pretrain.stream import Stack, Stream
+from windownet.pretrain.text import Text
+
+CONFIG = "config.toml"
+METRICS = "metrics.jsonl"
+TEXT = "text"
+CHECKPOINTS = "checkpoints"
+VECTORS = ("vectors.txt", "vectors.safetensors")
+NAMES = (CONFIG, METRICS, TEXT, CHECKPOINTS, *VECTORS)
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a run ended.
+
+    Attributes:
+      folder: the run folder.
+      words: V, how many words have a vector.
+      width: D.
+      seconds: wall time of this run, from reading to writing; of the part after it was resumed, if it was.
+      words_per_second: words trained a second, those of the text that sub-sampling and vocabulary left; without the
+        first call, which compiles.
+      raw_words_per_second: words of the text a second, in the same time.
+    """
+
+    folder: Path
+    words: int
+    width: int
+    seconds: float
+    words_per_second: float
+    raw_words_per_second: float
+
+
+def check_resumable(config: PretrainConfig, folder: Path) -> None:
+    """Raise `InputError` unless `folder` holds an unfinished run of this config."""
+    if not (folder / CONFIG).is_file():
+        raise InputError(f"--resume {folder}: required a run's folder, found no {CONFIG} in it; leave --resume out")
+    old, new = (each.model_dump(mode="json") for each in (load_as(PretrainConfig, folder / CONFIG), config))
+    for section in new:
+        for key, value in new[section].items():
+            # When checkpoints are written makes no difference to what is in them.
+            if old[section][key] != value and key != "checkpoint_seconds":
+                raise InputError(
+                    f"--resume {folder}: required the config of its {CONFIG}, got {section}.{key}={value!r} for "
+                    f"{old[section][key]!r}; give the same config and settings, or begin anew"
+                )
+    if not (folder / TEXT).exists() and all((folder / name).exists() for name in VECTORS):
+        raise InputError(f"--resume {folder}: required an unfinished run, got one whose vectors are written; use them")
+
+
+def pretrain(config: PretrainConfig, folder: Path, console: Console, *, resume: bool = False) -> Result:
+    """Run `pretrain` in a folder that holds its config.
+
+    Args:
+      config: the run's.
+      folder: a run folder with `config.toml`.
+      console: where to show how it goes.
+      resume: go on from the last checkpoint, if there is one.
+
+    Raises:
+      InputError: the text is bad, the loss is not finite, or the folder can no longer be written.
+      KeyboardInterrupt: its text says what is kept.
+    """
+    run = _Run(config, folder, PretrainLog(folder / METRICS, console))
+    try:
+        return run.run(resume)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"interrupted; {run.what_is_kept()}") from None
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written: {error.strerror}; {run.what_is_kept()}") from error
+
+
+class _Run:
+    def __init__(self, config: PretrainConfig, folder: Path, log: PretrainLog) -> None:
+        self._config = config
+        self._folder = folder
+        self._log = log
+        self._kept = 0
+
+    def run(self, resume: bool) -> Result:
+        start = time.perf_counter()
+        text = self._text(resume)
+        settings = self._config.pretrain
+        stream = Stream(
+            text,
+            radius=settings.window,
+            block=settings.block,
+            steps=settings.steps_per_call,
+            epochs=settings.epochs,
+            subsample=settings.subsample,
+            seed=settings.seed,
+        )
+        step = Step(settings, text.counts, stream.expected_blocks)
+        state = step.init()
+        done = 0
+        if resume and (found := checkpoint.load(self._folder / CHECKPOINTS, state, self._log.warn)) is not None:
+            state, done = found
+            self._kept = done
+            self._log.say(f"going on after {done * settings.steps_per_call:,} blocks")
+            self._log.record("resume", step=done * settings.steps_per_call)
+        self._words = self._seconds = 0.0
+        with self._log.training():
+            state = self._train(step, state, stream, done)
+        raw_share = text.all_words * settings.epochs / max(stream.expected_words, 1)
+        return self._finish(text, state, time.perf_counter() - start, raw_share)
+
+    def _text(self, resume: bool) -> Text:
+        folder, settings = self._folder / TEXT, self._config.text
+        if resume and (text := text_module.load(folder)) is not None:
+            return text
+        start = time.perf_counter()
+        if settings.source == "demo":
+            sentences = (" ".join(sentence.words) for sentence in demo.sentences("train"))
+            pieces = iter([("the embedded corpus", "\n".join(sentences).encode() + b"\n")])
+            text = self._encode(pieces)
+        else:
+            if not settings.files:
+                raise InputError("text.files: required the names of files, got none; name one")
+            with self._log.reading() as progress:
+                files = [Path(settings.root, name) for name in settings.files]
+                text = self._encode(text_module.in_background(text_module.read(files, progress)))
+        seconds = time.perf_counter() - start
+        self._log.say(f"{text.all_words:,} words, {len(text.words):,} of them have a vector; read in {seconds:.1f} s")
+        self._log.record("text", all_words=text.all_words, vectors=len(text.words), seconds=round(seconds, 2))
+        return text
+
+    def _encode(self, pieces: text_module.Pieces) -> Text:
+        settings = self._config.text
+        return text_module.encode(
+            pieces,
+            self._folder / TEXT,
+            Normalization(settings.case, settings.digits),
+            min_count=settings.min_count,
+            max_words=settings.max_words,
+        )
+
+    def _train(self, step: Step, state: State, stream: Stream, done: int) -> State:
+        settings = self._config.pretrain
+        saved = self._clock = time.perf_counter()
+        # One call stays in flight: its loss is fetched when the next one has been given to the device.
+        in_flight: tuple[int, Stack, jax.Array] | None = None
+        first = done
+        for stack in prefetch(stream.stacks(done)):
+            state, loss = step(state, stack.blocks)
+            if in_flight is not None:
+                self._fetch(*in_flight, timed=done > first + 1)
+            done += 1
+            in_flight = (done, stack, loss)
+            if time.perf_counter() - saved >= settings.checkpoint_seconds:
+                self._fetch(*in_flight, timed=done > first + 1)
+                in_flight = None
+                checkpoint.save(self._folder / CHECKPOINTS, state, done)
+                self._kept = done
+                saved = self._clock = time.perf_counter()
+        if in_flight is not None:
+            self._fetch(*in_flight, timed=done > first + 1)
+        return state
+
+    def _fetch(self, done: int, stack: Stack, loss: jax.Array, timed: bool) -> None:
+        value = float(loss)
+        now = time.perf_counter()
+        elapsed, self._clock = now - self._clock, now
+        if timed:
+            self._words += stack.words
+            self._seconds += elapsed
+        step = done * self._config.pretrain.steps_per_call
+        if not np.isfinite(value):
+            raise InputError(f"step {step}: {self._why_stopped('losses', str(value))}")
+        self._log.step(step=step, loss=value, share=stack.share, words_per_second=stack.words / elapsed)
+
+    def _finish(self, text: Text, state: State, seconds: float, raw_share: float) -> Result:
+        matrix = np.asarray(state.params["words"])
+        if not np.isfinite(matrix).all():
+            raise InputError(self._why_stopped("vectors", "some that are not"))
+        vectors.write_safetensors(self._folder / VECTORS[1], text.words, matrix)
+        vectors.write_word2vec_text(self._folder / VECTORS[0], text.words, matrix)
+        # The text is as long as the run, a checkpoint larger than the vectors; with these written both have served.
+        shutil.rmtree(self._folder / CHECKPOINTS, ignore_errors=True)
+        shutil.rmtree(self._folder / TEXT)
+        speed = self._words / self._seconds if self._seconds else 0.0
+        result = Result(self._folder, len(matrix), matrix.shape[1], seconds, speed, speed * raw_share)
+        self._log.record(
+            "end",
+            vectors=result.words,
+            width=result.width,
+            seconds=round(seconds, 2),
+            words_per_second=round(result.words_per_second),
+            raw_words_per_second=round(result.raw_words_per_second),
+        )
+        return result
+
+    def _why_stopped(self, what: str, came: str) -> str:
+        rate = self._config.pretrain.learning_rate
+        return f"required finite {what}, got {came}; lower pretrain.learning_rate, now {rate:g}, and begin anew"
+
+    def what_is_kept(self) -> str:
+        if not self._kept:
+            return "no checkpoint was written yet, so --resume begins anew"
+        blocks = self._kept * self._config.pretrain.steps_per_call
+        return f"the checkpoint after {blocks:,} blocks is kept in {self._folder / CHECKPOINTS}; go on with --resume"

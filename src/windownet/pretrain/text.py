@@ -1,0 +1,259 @@
+"""Raw text to word numbers, once: read, cut into words, counted and kept as a file of integers.
+
+A text's words are those of `windownet.data.tokens`, normalized as a tagger's. What stands between two blanks is cut
+into words once and remembered, so a word of the text costs one look-up. ("No." before a number, the one case where the
+tokenizer looks past a blank, comes as two words.)
+
+The vocabulary is known only at the end, therefore the words are first written by the order in which they occur, then
+rewritten by how frequent they are.
+"""
+
+import array
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from windownet.data import tokens
+from windownet.data.byte_source import ByteSource, DamagedError
+from windownet.data.prefetch import prefetch
+from windownet.data.vocabulary import Normalization
+from windownet.errors import InputError
+
+Pieces = Iterable[tuple[str, bytes]]
+
+# A long text has no end of new chunks; the memory of them must have one. The memory of words is that of the text's.
+_REMEMBERED = 4_000_000
+_PIECE = 1 << 24
+_NUMBERS, _WORDS, _SUMMARY = "numbers.int32", "words.txt", "text.json"
+# Stands for the end of a line; blanks must be around it.
+_LINE_END = b" \0 "
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text as numbers.
+
+    Attributes:
+      words: V words, most frequent first, of equals in the order of letters.
+      counts: int64 [V], how often each occurs.
+      numbers: int32 [n], the text: words 0..V-1, V at the end of each line. Rare words are left out.
+      all_words: words of the text, the rare ones too.
+    """
+
+    words: tuple[str, ...]
+    counts: np.ndarray
+    numbers: np.ndarray
+    all_words: int
+
+
+def encode(
+    pieces: Pieces,
+    folder: Path,
+    normalization: Normalization,
+    *,
+    min_count: int,
+    max_words: int = 0,
+) -> Text:
+    """Encode a text into `folder`, which `load` reads.
+
+    Args:
+      pieces: names of files and pieces of them, cut at line ends or blanks.
+      folder: made if it is not there.
+      normalization: how words are rewritten.
+      min_count: words seen less often are left out.
+      max_words: how many words are kept at most; 0: all.
+
+    Raises:
+      InputError: the text is not UTF-8, or fewer than two of its words are frequent enough.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / _SUMMARY).unlink(missing_ok=True)
+    first = folder / f"{_NUMBERS}.first"
+    encoder = _Encoder(normalization)
+    lines = _Lines()
+    names: dict[str, None] = {}
+    with first.open("wb") as file:
+        for name, piece in pieces:
+            names[name] = None
+            try:
+                encoder(piece).tofile(file)
+            except UnicodeDecodeError:
+                raise lines.not_utf8(name, piece) from None
+            lines.note(name, piece)
+    found = np.memmap(first, np.int32, "r") if first.stat().st_size else np.zeros(0, np.int32)
+    counts = np.zeros(len(encoder.words), np.int64)
+    for part in _parts(found):
+        counts += np.bincount(part, minlength=len(counts))
+    counts[_Encoder.END] = 0
+    order, words = _vocabulary(list(encoder.words), counts, min_count, max_words, ", ".join(names))
+    number = np.full(len(counts), -1, np.int32)
+    number[order] = np.arange(len(order))
+    number[_Encoder.END] = len(order)
+    length = 0
+    with (folder / _NUMBERS).open("wb") as file:
+        for part in _parts(found):
+            rewritten = number[part]
+            kept = rewritten[rewritten >= 0]
+            kept.tofile(file)
+            length += len(kept)
+    del found
+    first.unlink()
+    (folder / _WORDS).write_text("".join(f"{word}\n" for word in words), encoding="utf-8", newline="\n")
+    summary = {"all_words": int(counts.sum()), "length": length, "counts": counts[order].tolist()}
+    fresh = folder / f".{_SUMMARY}.new"
+    fresh.write_text(json.dumps(summary), encoding="utf-8")
+    fresh.replace(folder / _SUMMARY)
+    text = load(folder)
+    assert text is not None
+    return text
+
+
+def load(folder: Path) -> Text | None:
+    """The text that was encoded into a folder; None where that was not finished."""
+    try:
+        summary = json.loads((folder / _SUMMARY).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    words = (folder / _WORDS).read_text(encoding="utf-8").split("\n")[:-1]
+    numbers = np.memmap(folder / _NUMBERS, np.int32, "r")
+    # A machine that lost its power may have kept the summary and not what it speaks of.
+    if len(numbers) != summary["length"] or len(words) != len(summary["counts"]):
+        return None
+    return Text(tuple(words), np.array(summary["counts"], np.int64), numbers, summary["all_words"])
+
+
+def read(files: Sequence[Path], progress: Callable[[int, int], None] | None = None) -> Iterator[tuple[str, bytes]]:
+    """The bytes of files, unpacked, in pieces that end at blanks; `progress` gets bytes read and bytes in all.
+
+    Raises:
+      InputError: a file is missing, empty, damaged or cannot be read.
+    """
+    sizes = [file.stat().st_size if file.is_file() else 0 for file in files]
+    for n, file in enumerate(files):
+
+        def advance(done: int, _: int, before: int = sum(sizes[:n])) -> None:
+            if progress is not None:
+                progress(before + done, sum(sizes))
+
+        with ByteSource(file, advance) as source:
+            try:
+                yield from ((str(file), piece) for piece in _whole(source.pieces()))
+            except DamagedError as error:
+                raise InputError(f"{file}: {error}; fetch it again") from None
+
+
+def in_background(pieces: Pieces) -> Iterator[tuple[str, bytes]]:
+    """The same pieces, unpacked in another thread while the last ones are encoded."""
+    return prefetch(pieces, 8)
+
+
+class _Encoder:
+    """Pieces of text to numbers of words by the order in which they first occur; END marks the end of a line."""
+
+    END = 0
+
+    def __init__(self, normalization: Normalization) -> None:
+        self._normalization = normalization
+        self.words: dict[str, int] = {"\n": self.END}
+        self._forget()
+
+    def _forget(self) -> None:
+        self._chunks = _Numbering(self._cut)
+        self._flat = array.array("i")
+        self._starts = array.array("i")
+        self._lengths = array.array("i")
+        self._chunks[b"\0"]
+
+    def _cut(self, chunk: bytes) -> None:
+        if chunk == b"\0":
+            numbers = [self.END]
+        else:
+            words = map(self._normalization, tokens.words(chunk.decode()))
+            numbers = [self.words.setdefault(word, len(self.words)) for word in words]
+        self._starts.append(len(self._flat))
+        self._lengths.append(len(numbers))
+        self._flat.extend(numbers)
+
+    def __call__(self, piece: bytes) -> np.ndarray:
+        chunks = piece.replace(b"\n", _LINE_END).split()
+        if len(self._chunks) > _REMEMBERED:
+            self._forget()
+        found = np.fromiter(map(self._chunks.__getitem__, chunks), np.int32, len(chunks))
+        lengths = np.frombuffer(self._lengths, np.int32)[found]
+        ends = np.cumsum(lengths)
+        into = np.repeat(np.frombuffer(self._starts, np.int32)[found] - (ends - lengths), lengths)
+        into += np.arange(into.size, dtype=np.int32)
+        numbers: np.ndarray = np.frombuffer(self._flat, np.int32)[into]
+        return numbers
+
+
+class _Numbering(dict[bytes, int]):
+    """Numbers keys as they come, and says so to `new` first."""
+
+    def __init__(self, new: Callable[[bytes], None]) -> None:
+        self._new = new
+
+    def __missing__(self, key: bytes) -> int:
+        self._new(key)
+        return self.setdefault(key, len(self))
+
+
+class _Lines:
+    """Counts lines, for messages."""
+
+    def __init__(self) -> None:
+        self._name = ""
+        self._line = 1
+
+    def note(self, name: str, piece: bytes) -> None:
+        self._line = (self._line if name == self._name else 1) + piece.count(b"\n")
+        self._name = name
+
+    def not_utf8(self, name: str, piece: bytes) -> InputError:
+        line = self._line if name == self._name else 1
+        for number, text in enumerate(piece.split(b"\n"), line):
+            try:
+                text.decode()
+            except UnicodeDecodeError as error:
+                byte = f"byte {error.object[error.start]:#04x}"
+                return InputError(f"{name}:{number}: required UTF-8, got {byte}; convert the file")
+        raise AssertionError("a piece that is UTF-8 line by line")
+
+
+def _whole(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    rest = b""
+    for n, piece in enumerate(pieces):
+        piece = rest + (piece.removeprefix(b"\xef\xbb\xbf") if n == 0 else piece)
+        cut = max(piece.rfind(b"\n"), piece.rfind(b" ")) + 1
+        rest = piece[cut:]
+        yield piece[:cut]
+    # Whatever comes next is another file.
+    yield rest + b"\n"
+
+
+def _parts(numbers: np.ndarray) -> Iterator[np.ndarray]:
+    return (numbers[start : start + _PIECE] for start in range(0, len(numbers), _PIECE))
+
+
+def _vocabulary(
+    words: list[str], counts: np.ndarray, min_count: int, max_words: int, name: str
+) -> tuple[np.ndarray, list[str]]:
+    kept = np.flatnonzero(counts >= min_count)
+    order = sorted(kept.tolist(), key=lambda n: (-counts[n], words[n]))[: max_words or None]
+    if not counts.any():
+        raise InputError(f"{name}: required words, found none in it; check text.files")
+    if not order:
+        top = int(counts.argmax())
+        raise InputError(
+            f"{name}: required words that occur text.min_count={min_count} times or more, got none, "
+            f"the most frequent is {words[top]!r} with {counts[top]}; lower text.min_count or give more text"
+        )
+    if len(order) == 1:
+        raise InputError(
+            f"{name}: required two words at least that occur text.min_count={min_count} times or more, got only "
+            f"{words[order[0]]!r}; lower text.min_count, raise text.max_words or give more text"
+        )
+    return np.array(order), [words[n] for n in order]

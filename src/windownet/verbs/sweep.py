@@ -1,0 +1,185 @@
+"""The verb sweep: many runs of one config, as few compiled programs as they allow."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from windownet.errors import InputError
+
+if TYPE_CHECKING:
+    from windownet.experiment import Outcome
+
+_PATH = click.Path(path_type=Path)
+_RANGE = re.compile(r"(\d+)\.\.(\d+)")
+_COMMA = re.compile(r",(?![^\[{]*[\]}])(?=(?:[^\"]*\"[^\"]*\")*[^\"]*$)")
+_MOST_RUNS = 10_000
+
+
+class Row(NamedTuple):
+    """The runs of one setting, over all seeds.
+
+    Attributes:
+      settings: {key: value} of the keys that vary, the seed aside.
+      runs: how many.
+      dev: mean of the best epoch's dev F1, and the half width of its 95 % interval.
+      test: the same on test; None where there is no test part.
+      epoch: mean of the best epochs.
+    """
+
+    settings: dict[str, Any]
+    runs: int
+    dev: tuple[float, float]
+    test: tuple[float, float] | None
+    epoch: float
+
+
+@click.command()
+@click.argument("config", type=_PATH)
+@click.argument("settings", nargs=-1, required=True, metavar="KEY=VALUES...")
+@click.option("--figure", type=_PATH, help="Draw test F1, or dev F1 where there is no test part (needs matplotlib).")
+@click.option("--json", "json_file", type=_PATH, help="Write every run to this file.")
+def sweep(config: Path, settings: tuple[str, ...], figure: Path | None, json_file: Path | None) -> None:
+    """Train CONFIG with every combination of VALUES, and print a table of their scores.
+
+    VALUES are separated by commas, or a range of whole numbers: train.seed=0..4
+    optimizer.learning_rate=1e-4,3e-4,1e-3. Runs that differ only in seed, learning rate or weight decay are computed
+    together in one compiled program. Scores are means over the seeds, with their 95 % interval. No model is kept.
+    """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from windownet import config as config_module, experiment
+
+    values = dict(_values(config, setting) for setting in settings)
+    if len(values) < len(settings):
+        raise InputError(f"arguments: required each key once, got {' '.join(settings)}; give its values in one list")
+    combinations = experiment.grid(values)
+    if len(combinations) > _MOST_RUNS:
+        raise InputError(
+            f"arguments: required at most {_MOST_RUNS:,} runs, got {len(combinations):,}; give fewer values"
+        )
+    base = config_module.load(config)
+    outcomes = experiment.run(base, combinations, Console(stderr=True))
+    rows = summary(outcomes)
+    keys = [key for key in values if key != experiment.SEED]
+    table = Table()
+    for key in keys:
+        table.add_column(Text(key), justify="right")
+    for name in ("runs", "best epoch", "dev F1", *(["test F1"] if rows[0].test else [])):
+        table.add_column(name, justify="right")
+    for row in rows:
+        scores = [_shown(score) for score in (row.dev, row.test) if score is not None]
+        table.add_row(*(Text(str(row.settings[key])) for key in keys), str(row.runs), f"{row.epoch:.1f}", *scores)
+    Console().print(table)
+    if json_file is not None:
+        _write(json_file, json.dumps([_record(outcome) for outcome in outcomes], indent=1) + "\n")
+    if figure is not None:
+        draw(rows, keys, figure)
+
+
+def summary(outcomes: "Sequence[Outcome]") -> list[Row]:
+    """One row for each setting apart from the seed, in the order that they came."""
+    from windownet import experiment
+
+    groups: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        shared = {key: value for key, value in outcome.settings.items() if key != experiment.SEED}
+        groups.setdefault(json.dumps(shared, sort_keys=True), []).append(outcome)
+    rows = []
+    for same in groups.values():
+        shared = {key: value for key, value in same[0].settings.items() if key != experiment.SEED}
+        test = [outcome.test.f1 for outcome in same if outcome.test is not None]
+        rows.append(
+            Row(
+                shared,
+                len(same),
+                experiment.interval([max(scores.f1 for scores in outcome.dev) for outcome in same]),
+                experiment.interval(test) if test else None,
+                sum(outcome.best_epoch for outcome in same) / len(same),
+            )
+        )
+    return rows
+
+
+def draw(rows: Sequence[Row], keys: Sequence[str], file: Path) -> None:
+    """F1 over the first key that has several values, a line for each combination of the others.
+
+    Raises:
+      InputError: matplotlib is not there, or the file cannot be written.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise InputError(
+            "--figure: required matplotlib, which is not installed; install windownet[bench], or leave --figure out"
+        ) from None
+    several = [key for key in keys if len({str(row.settings[key]) for row in rows}) > 1]
+    picture = Figure(figsize=(7, 3.6), layout="constrained")
+    axes = picture.add_subplot()
+    lines: dict[str, list[Row]] = {}
+    for row in rows:
+        lines.setdefault(", ".join(f"{key} = {row.settings[key]}" for key in several[1:]), []).append(row)
+    for label, line in lines.items():
+        at: list[Any] = [row.settings[several[0]] if several else "" for row in line]
+        numeric = all(isinstance(x, int | float) and not isinstance(x, bool) for x in at)
+        mean, half = zip(*(row.test or row.dev for row in line), strict=True)
+        half = tuple(0.0 if h != h else h for h in half)
+        axes.errorbar(at if numeric else list(map(str, at)), mean, half, marker="o", capsize=3, label=label or None)
+        if numeric and min(at) > 0 and max(at) >= 10 * min(at):
+            axes.set_xscale("log")
+    axes.set(xlabel=several[0] if several else "", ylabel=f"{'test' if rows[0].test else 'dev'} F1")
+    if len(lines) > 1:
+        axes.legend(frameon=False)
+    try:
+        picture.savefig(file, format="png", dpi=150)
+    except OSError as error:
+        raise InputError(f"--figure {file}: cannot be written: {error.strerror}; name another file") from None
+
+
+def _values(config: Path, setting: str) -> tuple[str, list[Any]]:
+    from windownet import config as config_module
+
+    key, equals, text = setting.partition("=")
+    if not equals or not text:
+        raise InputError(f"argument {setting!r}: required KEY=VALUES, such as train.seed=0..4 or train.epochs=5,10")
+    if found := _RANGE.fullmatch(text):
+        first, last = map(int, found.groups())
+        if first > last or last - first >= _MOST_RUNS:
+            raise InputError(f"argument {setting!r}: required a range that climbs, with at most {_MOST_RUNS:,} numbers")
+        texts = [str(n) for n in range(first, last + 1)]
+    else:
+        texts = _COMMA.split(text)
+    values = []
+    for part in texts:
+        value = config_module.value(config_module.load(config, [f"{key}={part}"]), key)
+        if value in values:
+            raise InputError(f"argument {setting!r}: required values that differ, got {part!r} twice; leave one out")
+        values.append(value)
+    return key, values
+
+
+def _shown(score: tuple[float, float]) -> str:
+    mean, half = score
+    return f"{mean:.2f}" if half != half else f"{mean:.2f} ± {half:.2f}"
+
+
+def _record(outcome: "Outcome") -> Mapping[str, Any]:
+    return {
+        "settings": dict(outcome.settings),
+        "best_epoch": outcome.best_epoch,
+        "losses": outcome.losses,
+        "dev_f1": [scores.f1 for scores in outcome.dev],
+        "test_f1": None if outcome.test is None else outcome.test.f1,
+    }
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{file}: cannot be written: {error.strerror}; name another file") from None

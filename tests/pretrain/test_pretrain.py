@@ -1,0 +1,194 @@
+"""`windownet pretrain`: what it learns and writes, and what is left when it is stopped."""
+
+import json
+import lzma
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from windownet.cli import main
+from windownet.data import vectors
+from windownet.data.neighbours import of_words
+from windownet.pretrain import checkpoint
+
+COMMAND = [sys.executable, "-m", "windownet"]
+# Words of a group stand beside those of its own theme, never beside those of another group or beside each other.
+GROUPS = {name: [f"{name}{n}" for n in "abcd"] for name in ("river", "metal", "spice")}
+CONFIG = """
+[text]
+files = ["text.txt"]
+[pretrain]
+width = 12
+window = 2
+hidden = 16
+subsample = 0.0
+epochs = 4
+block = 256
+steps_per_call = 4
+learning_rate = 0.3
+accumulator = 1.0
+"""
+
+
+def a_text():
+    rng = np.random.default_rng(0)
+    names = list(GROUPS)
+    lines = []
+    for _ in range(2500):
+        group = names[rng.integers(3)]
+        themes = [f"{group}-theme-{letter}" for letter in rng.choice(list("xyz"), 2)]
+        lines.append(f"{themes[0]} {rng.choice(GROUPS[group])} {themes[1]}")
+    return "\n".join(lines)
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pretrain")
+    (folder / "text.txt").write_text(a_text())
+    (folder / "tiny.toml").write_text(CONFIG)
+    return folder
+
+
+def run(folder, name, *arguments):
+    settings = [f"text.root={folder}"]
+    return invoke("pretrain", folder / "tiny.toml", *settings, "--run-dir", folder / name, *arguments)
+
+
+@pytest.fixture(scope="module")
+def results(folder):
+    """A run of each objective that nothing disturbed."""
+    found = {name: run(folder, name, f"pretrain.objective={name}") for name in ("skipgram", "ranking")}
+    assert all(result.exit_code == 0 for result in found.values()), [result.output for result in found.values()]
+    return found
+
+
+@pytest.mark.parametrize("objective", ["skipgram", "ranking"])
+def test_words_of_one_company_come_together(folder, results, objective):
+    result = results[objective]
+    path = folder / objective / "vectors.safetensors"
+    found = of_words(path, [word for group in GROUPS.values() for word in group], 3)
+    right = [near.word in GROUPS[word[:5]] for word, nearest in found.nearest.items() for near in nearest]
+    # By chance 5 of 36 would be.
+    assert sum(right) >= 26, found.nearest
+    records = [json.loads(line) for line in (folder / objective / "metrics.jsonl").read_text().splitlines()]
+    losses = [record["loss"] for record in records if record["kind"] == "step"]
+    assert losses[-1] < 0.8 * losses[0]
+    assert records[0]["all_words"] == 7500 and records[-1]["vectors"] == 21
+    assert "7,500 words, 21 of them have a vector" in result.stderr
+    assert "21 words, 12 wide" in result.stdout
+
+
+@pytest.mark.parametrize("objective", ["skipgram", "ranking"])
+def test_files_read_back_alike_and_nothing_else_is_left(folder, results, objective):
+    assert {path.name for path in (folder / objective).iterdir()} == {
+        "config.toml",
+        "metrics.jsonl",
+        "vectors.txt",
+        "vectors.safetensors",
+    }
+    text, tensors = (vectors.read(folder / objective / f"vectors.{form}") for form in ("txt", "safetensors"))
+    assert text.words == tensors.words and len(text.words) == 21
+    np.testing.assert_array_equal(text.matrix, tensors.matrix)
+    assert text.matrix.shape == (21, 12)
+
+
+def test_an_interrupted_run_goes_on_to_the_same_bits(folder, results, monkeypatch):
+    objective = "ranking"
+    saved = []
+
+    def save(*arguments):
+        if len(saved) == 4:
+            raise KeyboardInterrupt
+        checkpoint_save(*arguments)
+        saved.append(arguments[-1])
+
+    checkpoint_save = checkpoint.save
+    settings = (f"pretrain.objective={objective}", "pretrain.checkpoint_seconds=0")
+    name = f"{objective}-resumed"
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save", save)
+        result = run(folder, name, *settings)
+    assert result.exit_code == 130
+    kept = (
+        f"interrupted; the checkpoint after 16 blocks is kept in {folder / name / 'checkpoints'}; go on with --resume"
+    )
+    assert kept in result.stderr
+    # The last one is damaged besides, so that the one before has to serve.
+    last = max((folder / name / "checkpoints").iterdir())
+    last.write_bytes(last.read_bytes()[:-1])
+    result = run(folder, name, *settings[:1], "--resume")
+    assert result.exit_code == 0, result.output
+    assert f"{last}: required a whole checkpoint" in result.stderr
+    assert "going on after 12 blocks" in result.stderr
+    assert same(folder, name, objective)
+
+
+def same(folder, one, other):
+    first, second = ((folder / each / "vectors.safetensors").read_bytes() for each in (one, other))
+    return first == second
+
+
+def test_a_killed_run_goes_on_to_the_same_bits(folder, results):
+    settings = [str(folder / "tiny.toml"), f"text.root={folder}", "pretrain.checkpoint_seconds=0"]
+    command = [*COMMAND, "pretrain", *settings, "--run-dir", str(folder / "killed")]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not list((folder / "killed").glob("checkpoints/*.safetensors")):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (folder / "killed" / "vectors.txt").exists(), "it was done before it was killed: give it more to do"
+    result = run(folder, "killed", "--resume")
+    assert result.exit_code == 0, result.output
+    assert "going on after" in result.stderr
+    assert same(folder, "killed", "skipgram")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["text.files=[]"], "text.files: required the names of files, got none; name one"),
+        (['text.files=["no.txt"]'], "no.txt: required a file, found nothing there; check the path"),
+        (['text.files=["broken.xz"]'], "broken.xz: required a whole xz file, got one that breaks off; fetch it again"),
+        (["text.min_count=99999"], "99999 times or more, got none, the most frequent is"),
+        (["pretrain.window=0"], "argument 'pretrain.window=0': pretrain.window: required a value greater than"),
+        (["pretrain.width=0"], "pretrain.width: required a value greater than or equal to 1, got 0"),
+        (["pretrain.widht=3"], "pretrain.widht: unknown key; did you mean pretrain.width?"),
+        (["train.epochs=3"], "train: unknown key"),
+        (["epochs=3"], "required section.key=value, such as pretrain.epochs=3"),
+        (["pretrain.block=100"], "pretrain.block: required a multiple of 64, got 100"),
+        (["pretrain.learning_rate=1e38"], "required finite losses, got"),
+        (["--replace", "--resume"], "--resume: required without --replace, got both; leave one out"),
+        (["--resume"], "required a run's folder, found no config.toml in it; leave --resume out"),
+    ],
+)
+def test_bad_input_is_one_clear_line(folder, settings, message, request):
+    (folder / "broken.xz").write_bytes(lzma.compress(a_text().encode())[:-40])
+    result = run(folder, f"bad-{request.node.callspec.indices['settings']}", *settings)
+    assert result.exit_code == 2, result.output
+    errors = [line for line in result.stderr.splitlines() if line.startswith("windownet:")]
+    assert len(errors) == 1 and message in errors[0]
+    assert "Traceback" not in result.stderr
+
+
+def test_a_run_is_resumed_as_it_was_begun_or_not_at_all(folder, results):
+    objective = "skipgram"
+    settings = (f"pretrain.objective={objective}", "--resume")
+    result = run(folder, objective, *settings, "pretrain.width=13")
+    assert result.exit_code == 2
+    assert "required the config of its config.toml, got pretrain.width=13 for 12; give the same" in result.stderr
+    result = run(folder, objective, *settings)
+    assert result.exit_code == 2 and "required an unfinished run, got one whose vectors are written" in result.stderr
+    result = run(folder, objective)
+    assert result.exit_code == 2 and "required a folder that does not exist yet" in result.stderr

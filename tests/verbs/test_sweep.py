@@ -1,0 +1,65 @@
+"""The verb sweep, as a person meets it."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from windownet.cli import main
+
+TEXT = "ann B-PER\nmet O\nbob B-PER\n\nrome B-LOC\nslept O\n\n" * 8
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    (tmp_path / "train.conll").write_text(TEXT, encoding="utf-8")
+    (tmp_path / "c.toml").write_text(
+        f'[data]\nroot = "{tmp_path}"\ntrain = "train.conll"\ndev = "train.conll"\n'
+        "[model]\nword_width = 4\nhidden = [4]\n[train]\nepochs = 2\nbatch_size = 8\n"
+    )
+    return tmp_path / "c.toml"
+
+
+def sweep(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["sweep", *map(str, arguments)], env={"COLUMNS": "150"})
+
+
+def test_every_combination_in_one_table(config: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="draws a figure")
+    files = "--json", tmp_path / "runs.json", "--figure", tmp_path / "f.png"
+    result = sweep(config, "train.seed=0..2", "optimizer.learning_rate=1e-9,0.05", "model.hidden=[3],[4,5]", *files)
+    assert result.exit_code == 0, result.output
+    lines = [line for line in result.stdout.splitlines() if line.startswith("│")]
+    assert [line.split("│")[1:4] for line in lines] == [
+        [f" {rate:>23} ", f" {hidden:>12} ", "    3 "] for rate in ("1e-09", "0.05") for hidden in ("(3,)", "(4, 5)")
+    ]
+    runs = json.loads((tmp_path / "runs.json").read_text())
+    assert len(runs) == 12
+    assert runs[0]["settings"] == {"train.seed": 0, "optimizer.learning_rate": 1e-9, "model.hidden": [3]}
+    assert len(runs[0]["dev_f1"]) == 2
+    best = [max(run["dev_f1"]) for run in runs]
+    taught = [f1 for f1, run in zip(best, runs, strict=True) if run["settings"]["optimizer.learning_rate"] > 0.01]
+    assert sum(taught) / len(taught) > 60 > 30 > (sum(best) - sum(taught)) / (len(best) - len(taught))
+    row = [f1 for f1, run in zip(best, runs, strict=True) if list(run["settings"].values())[1:] == [0.05, [3]]]
+    assert f" {sum(row) / 3:.2f} ± " in lines[2]
+    assert (tmp_path / "f.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["train.seeds=0..2"], "did you mean train.seed?"),
+        (["train.seed=3..1"], "required a range that climbs"),
+        (["train.seed"], "required KEY=VALUES, such as"),
+        (["train.seed=1,1"], "required values that differ, got '1' twice"),
+        (["train.seed=0..99", "train.epochs=1..200"], "at most 10,000 runs, got 20,000"),
+        (["train.epochs=1,0"], "train.epochs: required a value greater than or equal to 1, got 0"),
+        (["train.seed=1", "train.seed=2"], "required each key once"),
+    ],
+)
+def test_bad_input_is_one_line(config: Path, settings: list[str], message: str) -> None:
+    result = sweep(config, *settings)
+    assert result.exit_code == 2
+    assert result.stderr.count("\n") == 1
+    assert message in result.stderr
