@@ -41,22 +41,28 @@ class Visit:
     downstream: tuple[Cotangent, ...]
 
 
+def nodes(output: Node) -> list[Node]:
+    """Every recorded value that the output depends on, and itself, each once."""
+    found: dict[Node, None] = {}
+    pending = [output]
+    while pending:
+        node = pending.pop()
+        if node not in found:
+            found[node] = None
+            pending.extend(x for x in node.inputs if isinstance(x, Node))
+    return list(found)
+
+
 def walk_back(output: Node) -> tuple[list[Visit], dict[Node, Cotangent]]:
     """The engine's own walk from a scalar: its visits in order, and the cotangents of the leaves.
 
     For the walk, each node's rule is exchanged for one that also notes what it was given and what it returned.
     """
     visits: list[Visit] = []
-    own: dict[Node, Op | None] = {}
-    pending = [output]
-    while pending:
-        node = pending.pop()
-        if node in own:
-            continue
-        own[node] = node.op
-        if node.op is not None:
-            node.op = dataclasses.replace(node.op, vjp=_noted(node.op, node, visits))
-        pending.extend(x for x in node.inputs if isinstance(x, Node))
+    own = {node: node.op for node in nodes(output)}
+    for node, op in own.items():
+        if op is not None:
+            node.op = dataclasses.replace(op, vjp=_noted(op, node, visits))
     leaves = backward({output: jnp.ones_like(output.value)})
     for node, op in own.items():
         node.op = op
@@ -72,8 +78,15 @@ def _noted(op: Op, node: Node, visits: list[Visit]) -> Callable[..., Any]:
     return vjp
 
 
-def epochs(prepared: Prepared, seeds: Sequence[int]) -> Iterator[tuple[int, Params, np.ndarray]]:
+def epochs(
+    prepared: Prepared, seeds: Sequence[int], start: Params | None = None
+) -> Iterator[tuple[int, Params, np.ndarray]]:
     """Train R runs that differ in their seed as one program; yields before the first epoch and after each.
+
+    Args:
+      prepared: what they share.
+      seeds: one a run.
+      start: first values, with a leading axis R, in place of those of the config and the seeds.
 
     Returns:
       The epoch from 0, the parameters with a leading axis R, and the losses of the epoch's steps [R, steps].
@@ -91,6 +104,8 @@ def epochs(prepared: Prepared, seeds: Sequence[int]) -> Iterator[tuple[int, Para
     run = jax.jit(steps, static_argnames="frozen", donate_argnums=0)
     settle = jax.jit(jax.vmap(training.settle, in_axes=(0, None)), static_argnums=1)
     state = jax.jit(jax.vmap(init))(jnp.asarray(seeds, jnp.uint32))
+    if start is not None:
+        state = state._replace(params=jax.tree.map(jnp.copy, start))
     orders = [prepared.epochs.seeded(seed) for seed in seeds]
     yield 0, state.params, np.zeros((len(seeds), 0))
     for epoch in range(1, config.train.epochs + 1):

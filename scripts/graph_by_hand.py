@@ -92,8 +92,11 @@ def verdict(edges: list[Edge], gradients: dict[str, float]) -> str:
 
 def table(edges: list[Edge], gradients: dict[str, float]) -> str:
     rows = [
-        (f"{SIGNS[e.op]} {DOES[e.op]}", SIGNS.get(e.source, e.source))
-        + tuple(f"{number:g}" for number in (e.input, e.upstream, e.local, e.downstream))
+        (
+            f"{SIGNS[e.op]} {DOES[e.op]}",
+            SIGNS.get(e.source, e.source),
+            *(f"{number:g}" for number in (e.input, e.upstream, e.local, e.downstream)),
+        )
         for e in edges
     ]
     rows += [

@@ -154,14 +154,15 @@ def verdict(errors: list[Errors], times: list[Times]) -> str:
     last = times[-1]
     valley = all(e.errors[0] > 10 * e.best[1] < e.errors[-1] for e in errors if e.bits == 64)
     slower = growth(sizes, [t.numeric / t.back for t in times])
+    slow = "slow" if last.numeric > 1000 * last.back else "NOT slow"
+    shape = "falls with the step, then rises again by rounding" if valley else "does NOT show both ends of a valley"
     return (
-        f"It is approximate: the error {'falls with the step, then rises again by rounding' if valley else 'does NOT show both ends of the valley'}; "
-        f"at its best it is {double.best[1]:.0e} at step {double.best[0]:.0e} in float64 and {single.best[1]:.0e} at "
-        f"{single.best[0]:.0e} in float32. The two-sided quotient is {'' if better else 'NOT '}the better one: in float64 "
-        f"its error falls as step^{double.order:.1f}, the one-sided one's as step^{one.order:.1f}. It is "
-        f"{'slow' if last.numeric > 1000 * last.back else 'NOT slow'}: for {last.parameters:,} parameters "
-        f"{last.numeric / last.back:,.0f} times the time of one walk back, and that factor grows as "
-        f"parameters^{slower:.1f}."
+        f"It is approximate: the error {shape}; at its best it is {double.best[1]:.0e} at step {double.best[0]:.0e} in "
+        f"float64 and {single.best[1]:.0e} at {single.best[0]:.0e} in float32. The two-sided quotient is "
+        f"{'' if better else 'NOT '}the better one: in float64 its error falls as step^{double.order:.1f}, the "
+        f"one-sided one's as step^{one.order:.1f}. It is {slow}: for "
+        f"{last.parameters:,} parameters {last.numeric / last.back:,.0f} times the time of one walk back, and that "
+        f"factor grows as parameters^{slower:.1f}."
     )
 
 
