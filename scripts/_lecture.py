@@ -91,8 +91,8 @@ def between_marks(document: str, name: str, text: str) -> str | None:
 
 
 def console() -> Console:
-    """Where progress is shown: not among the results."""
-    return Console(stderr=True)
+    """Where progress is shown: on a terminal, and not among the results."""
+    return Console(stderr=True, quiet=not sys.stderr.isatty())
 
 
 @contextmanager

@@ -154,28 +154,21 @@ def draw(all_layers: list[Layers], file: Path | None) -> None:
     with _lecture.figure(file, 1, 2, (9.5, 3.8)) as axes:
         if axes is None:
             return
-        colours = {"glorot": _lecture.BLUE, "he": _lecture.RED, "lecun": _lecture.LIGHT}
+        colours = {"glorot": _lecture.BLUE, "he": _lecture.RED, "lecun": _lecture.LIGHT, "orthogonal": "black"}
+        shades = iter(("#909090", "#d0a24c"))
         for one in all_layers:
-            family = one.name.partition("_")[0]
-            style = {"uniform": "-", "normal": ":"}.get(one.name.partition("_")[2], "-")
-            colour = colours.get(family, "#909090")
+            family, _, shape = one.name.partition("_")
+            if family not in colours:
+                colours[family] = next(shades, "black")
+            style = {"normal": ":", "": "--"}.get(shape, "-")
             for axis, values in zip(axes[0], (one.forward, one.back), strict=True):
-                axis.plot(range(1, len(values) + 1), values, style, color=colour, marker="o", markersize=2.5)
-            if style == "-":
-                place = (len(one.forward), one.forward[-1])
-                axes[0][0].annotate(
-                    family if family in colours else one.name,
-                    place,
-                    xytext=(5, -3),
-                    textcoords="offset points",
-                    color=colour,
-                    fontsize=8,
-                )
+                layers = range(1, len(values) + 1)
+                axis.plot(layers, values, style, color=colours[family], marker="o", markersize=2.5, label=one.name)
+        axes[0][0].legend(frameon=False, fontsize=7)
         for axis, title in zip(axes[0], ("into the nonlinearity, forward", "its cotangent, back"), strict=True):
             axis.set_yscale("log")
             axis.set_xlabel("hidden layer")
             axis.set_title(title, loc="left")
-        axes[0][0].set_xlim(right=len(all_layers[0].forward) + 1.3)
         axes[0][0].set_ylabel("standard deviation before training")
 
 

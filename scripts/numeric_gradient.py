@@ -212,9 +212,12 @@ def draw(errors: list[Errors], times: list[Times], file: Path | None) -> None:
             seconds = [getattr(t, name) for t in times]
             right.plot(sizes, seconds, marker="o", markersize=3, color=colour)
             label = "two forward passes a parameter" if name == "numeric" else "one walk back"
-            right.annotate(label, (sizes[1], seconds[1]), xytext=(0, 10), textcoords="offset points", color=colour)
+            place = {"xytext": (0, -22), "textcoords": "offset points", "ha": "right"}
+            right.annotate(label, (sizes[-1], seconds[-1]), color=colour, **place)
         right.set_xscale("log")
         right.set_yscale("log")
+        right.set_xticks([1e4, 1e5, 1e6])
+        right.minorticks_off()
         right.set_xlabel("parameters")
         right.set_ylabel("seconds for all gradients")
         right.set_title("time against parameters", loc="left")
