@@ -45,8 +45,10 @@ types: $(TEST_INSTALLED)  ## check types
 gradcheck: $(INSTALLED)  ## prove the gradients of a config on its own data (CONFIG=... ARGS=...)
 	$(BIN)/windownet gradcheck $(CONFIG) $(ARGS)
 
+figures: LECTURE := graph_by_hand numeric_gradient overfitting nonlinearities initialization optimizers learning_rates
 figures: $(BENCH_INSTALLED)  ## draw every figure of the documents
 	$(BIN)/python scripts/training_picture.py
+	for name in $(LECTURE); do $(BIN)/python scripts/$$name.py --figure docs/$$name.png --document docs/lecture.md || exit; done
 
 bench: RESULTS := --document docs/measurements.md
 bench: $(BENCH_INSTALLED)  ## race the peers and fill docs/measurements.md in

@@ -1,0 +1,124 @@
+"""What the lecture's scripts share: their arguments, the document they fill in, and how their figures look."""
+
+import argparse
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from windownet import config as config_module, experiment
+from windownet.config import Config
+
+ROOT = Path(__file__).resolve().parents[1]
+BLUE, LIGHT, RED, GREY = "#2a6f97", "#7aa6c2", "#c8553d", "#b0b0b0"
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """A parser that knows --figure and --document; the description's first line is its help."""
+    made = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
+    made.add_argument("--figure", type=Path, help="draw into this file")
+    made.add_argument(
+        "--document", type=Path, help="put table and verdict into this document, between this name's marks"
+    )
+    return made
+
+
+def training_parser(description: str | None, seeds: int) -> argparse.ArgumentParser:
+    """The same for a script that trains: it takes a config, changes to it, and --seeds."""
+    made = parser(description)
+    made.add_argument(
+        "config", nargs="*", help="CONFIG and key=value; by default configs/demo.toml made small by the script"
+    )
+    made.add_argument("--seeds", type=int, default=seeds)
+    return made
+
+
+def config(args: argparse.Namespace, *smaller: str) -> Config:
+    """The config that the arguments name, with the script's own settings first, so that an argument overrides them."""
+    files = [text for text in args.config if "=" not in text]
+    if len(files) > 1:
+        raise SystemExit(f"required one config, got {' and '.join(files)}; leave the others out")
+    file = Path(files[0]) if files else ROOT / "configs" / "demo.toml"
+    given = [text for text in args.config if "=" in text]
+    # Only one of two overrides of a key would be named in a message about it: the one that counts.
+    keys = {text.partition("=")[0] for text in given}
+    return config_module.load(file, [text for text in smaller if text.partition("=")[0] not in keys] + given)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+
+
+def plus_minus(values: Sequence[float], digits: int = 2) -> str:
+    """Mean and half width of its 95 % interval; the mean alone of a single value."""
+    mean, half = experiment.interval(values)
+    return f"{mean:.{digits}f}" + (f" ± {half:.{digits}f}" if len(values) > 1 else "")
+
+
+def apart(a: Sequence[float], b: Sequence[float]) -> bool:
+    """Whether run after run, paired by seed, a lies above b: the interval of the differences is above 0."""
+    mean, half = experiment.interval([x - y for x, y in zip(a, b, strict=True)])
+    return mean - half > 0 if len(a) > 1 else mean > 0
+
+
+def report(args: argparse.Namespace, table: str, verdict: str) -> None:
+    """Print the table and the verdict, and put them into --document between the marks of the script's name."""
+    text = f"{table}\n\n**Verdict.** {verdict}"
+    print(text)
+    if args.document is not None:
+        name = Path(sys.argv[0]).stem
+        filled = between_marks(args.document.read_text(encoding="utf-8"), name, text)
+        if filled is None:
+            raise SystemExit(
+                f"{args.document}: required the lines <!-- {name} --> and <!-- end of {name} -->, found not both; "
+                "write them where table and verdict are to stand"
+            )
+        args.document.write_text(filled, encoding="utf-8")
+
+
+def between_marks(document: str, name: str, text: str) -> str | None:
+    """The document with `text` between the marks of `name`; None where a mark is missing."""
+    begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
+    before, found, rest = document.partition(begin)
+    if not found or end not in rest:
+        return None
+    return before + begin + "\n" + text + "\n\n" + rest[rest.index(end) :]
+
+
+def console() -> Console:
+    """Where progress is shown: on a terminal, and not among the results."""
+    return Console(stderr=True, quiet=not sys.stderr.isatty())
+
+
+@contextmanager
+def figure(file: Path | None, rows: int, columns: int, size: tuple[float, float], **shared: Any) -> Iterator[Any]:
+    """Axes [rows, columns] to draw on, saved when done; None where there is no file to save them in."""
+    if file is None:
+        yield None
+        return
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    drawn, axes = pyplot.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False, **shared)
+    for axis in axes.flat:
+        axis.spines[["top", "right"]].set_visible(False)
+    yield axes
+    file.parent.mkdir(exist_ok=True)
+    drawn.savefig(file, dpi=140)
+    pyplot.close(drawn)
+
+
+def band(axis: Any, x: Sequence[float], runs: Sequence[Sequence[float]], **style: Any) -> None:
+    """The mean of the runs along x, with the 95 % interval around it; runs is [R, x]."""
+    mean, half = zip(*(experiment.interval(values) for values in zip(*runs, strict=True)), strict=True)
+    (line,) = axis.plot(x, mean, **style)
+    if len(runs) > 1:
+        low, high = ([m + sign * h for m, h in zip(mean, half, strict=True)] for sign in (-1, 1))
+        axis.fill_between(x, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
