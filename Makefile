@@ -49,6 +49,7 @@ figures: LECTURE := graph_by_hand numeric_gradient overfitting nonlinearities in
 figures: $(BENCH_INSTALLED)  ## draw every figure of the documents
 	$(BIN)/python scripts/training_picture.py
 	for name in $(LECTURE); do $(BIN)/python scripts/$$name.py --figure docs/$$name.png --document docs/lecture.md || exit; done
+	@echo "left out: freeze_or_finetune and word_vectors_move need pretrained vectors; docs/lecture.md says how to run them"
 
 bench: RESULTS := --document docs/measurements.md
 bench: $(BENCH_INSTALLED)  ## race the peers and fill docs/measurements.md in
