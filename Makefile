@@ -61,6 +61,8 @@ bench: $(BENCH_INSTALLED)  ## race the peers and fill docs/measurements.md in
 	$(BIN)/python benchmarks/start_up.py $(RESULTS)
 	$(BIN)/python benchmarks/pretrain.py $(RESULTS)
 	$(BIN)/python benchmarks/experiment.py $(RESULTS)
+	$(BIN)/python benchmarks/checkpoints.py $(RESULTS)
+	$(BIN)/python benchmarks/kills.py $(RESULTS)
 
 clean:  ## remove what make made, but no run
 	rm -rf .venv build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -72,7 +72,8 @@ def test_a_run_says_what_it_does_and_what_came_of_it(trained):
     last = trained.result.stdout.splitlines()[-1]
     assert f"dev F1 {end['dev']['f1']:.2f}  test F1 {end['test']['f1']:.2f}" in last
     assert str(trained.run) in last
-    assert {path.name for path in trained.run.iterdir()} == {"config.toml", "metrics.jsonl", "model", "last"}
+    names = {path.name for path in trained.run.iterdir() if not path.name.startswith(".")}
+    assert names == {"config.toml", "environment.json", "metrics.jsonl", "model", "last"}
     # The figures are worth comparing: the tagger learned something, and is not perfect for want of trying.
     assert end["dev"]["f1"] > 30
     assert end["compilations"] == 1

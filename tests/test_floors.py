@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parents[1] / "src" / "windownet"
 FLOORS = {
     "errors": 0,
     "autodiff": 1,
+    "checkpoint": 1,
     "config": 1,
     "data": 2,
     "settings": 2,
@@ -27,7 +28,7 @@ FLOORS = {
 ONLY = {"autodiff": set(), "optim": {"autodiff", "config", "errors"}}
 # Libraries that only some parts may bring in.
 LIBRARIES = {
-    "jax": {"autodiff", "model", "optim", "tagger", "train", "pretrain", "experiment"},
+    "jax": {"autodiff", "checkpoint", "model", "optim", "tagger", "train", "pretrain", "experiment"},
     "optax": {"model", "optim", "train", "pretrain"},
     "flax": {"model"},
     "datasets": {"data"},

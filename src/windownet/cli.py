@@ -3,7 +3,9 @@
 import contextlib
 import json
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
@@ -11,8 +13,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 import click
 
 from windownet import __version__
-from windownet.errors import InputError
-from windownet.verbs import configs, lint, sweep
+from windownet.errors import InputError, Terminated
+from windownet.verbs import configs
+from windownet.verbs.lint import lint
+from windownet.verbs.pretrain import pretrain
+from windownet.verbs.runs import runs
+from windownet.verbs.sweep import sweep
+from windownet.verbs.train import train
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,13 +30,15 @@ _FOLDER = click.Path(path_type=Path)
 class _Verbs(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with _sigterm_raises():
+                return super().invoke(ctx)
         except InputError as error:
             click.echo(f"windownet: {error}", err=True)
             ctx.exit(2)
         except KeyboardInterrupt as error:
-            click.echo(f"windownet: {str(error) or 'interrupted'}", err=True)
-            ctx.exit(130)
+            terminated = isinstance(error, Terminated)
+            click.echo(f"windownet: {str(error) or ('terminated' if terminated else 'interrupted')}", err=True)
+            ctx.exit(143 if terminated else 130)
         except BrokenPipeError:
             # Whoever read our output has what they wanted.
             _let_go_of_output()
@@ -38,6 +47,21 @@ class _Verbs(click.Group):
             click.echo(f"windownet: {error.filename or 'input or output'}: {error.strerror or error}", err=True)
             _let_go_of_output()
             ctx.exit(2)
+
+
+@contextlib.contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    def terminate(*_: object) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _let_go_of_output() -> None:
@@ -57,103 +81,18 @@ def main() -> None:
     """
 
 
-for _verb in (configs.init, configs.show, configs.diff, configs.schedule, lint.lint, sweep.sweep):
+for _verb in (
+    configs.init,
+    configs.show,
+    configs.diff,
+    configs.schedule,
+    lint,
+    sweep,
+    pretrain,
+    runs,
+    train,
+):
     main.add_command(_verb)
-
-
-@main.command()
-@click.argument("config", type=_FOLDER)
-@click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option(
-    "--run-dir", type=_FOLDER, help="Folder to write; by default the first free one of runs/NAME, runs/NAME-2."
-)
-@click.option("--replace", is_flag=True, help="Replace the run that is in --run-dir.")
-def train(config: Path, settings: tuple[str, ...], run_dir: Path | None, replace: bool) -> None:
-    """Train a tagger as CONFIG says; keep the best epoch in RUN/model and the last in RUN/last."""
-    from windownet import config as config_module
-    from windownet.train import loop, run_folder
-    from windownet.train.cautions import cautions
-    from windownet.train.log import scores_table
-    from windownet.train.prepare import prepare, unseen_types
-
-    if replace and run_dir is None:
-        raise InputError("--replace: required --run-dir as well, the run to replace; name it, or leave --replace out")
-    resolved = config_module.load(config, settings)
-    folder = run_folder.choose(config, run_dir, replace)
-    console = _console()
-    prepared = prepare(resolved, console)
-    splits = prepared.splits
-    held_out = " (held out of train)" if splits.held_out else ""
-    console.print(
-        f"{len(splits.train):,} training sentences, {len(splits.dev):,} dev{held_out}, {len(splits.test):,} test; "
-        f"{len(prepared.vocabulary):,} word rows, {len(prepared.tags)} tags; writing {folder}",
-        highlight=False,
-        soft_wrap=True,
-        markup=False,
-    )
-    for part, types in unseen_types(prepared).items():
-        counts = ", ".join(f"{count} {name}" for name, count in types.items())
-        console.print(
-            f"warning: {part} has mentions of types that train never has: {counts}; they will be scored as missed",
-            style="yellow",
-            markup=False,
-            soft_wrap=True,
-        )
-    for line in prepared.words.notes:
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
-    for line in (*prepared.words.warnings, *cautions(prepared)):
-        console.print(f"warning: {line}", style="yellow", highlight=False, soft_wrap=True, markup=False)
-    run_folder.create(folder, resolved.to_toml())
-    result = loop.train(prepared, folder, console)
-    out = _console(stderr=False)
-    for part, scores in (("dev", result.dev), ("test", result.test)):
-        if scores is not None:
-            out.print(scores_table(f"{part}, model of epoch {result.best_epoch}", scores))
-    test = f"  test F1 {result.test.f1:.2f}" if result.test else ""
-    out.print(
-        f"dev F1 {result.dev.f1:.2f}{test}  {result.seconds:.1f} s  {result.tokens_per_second:,.0f} tokens/s  "
-        f"{result.folder}",
-        highlight=False,
-        soft_wrap=True,
-        markup=False,
-    )
-
-
-@main.command()
-@click.argument("config", type=_FOLDER)
-@click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option(
-    "--run-dir", type=_FOLDER, help="Folder to write; by default the first free one of runs/NAME, runs/NAME-2."
-)
-@click.option("--replace", is_flag=True, help="Replace the run that is in --run-dir.")
-@click.option("--resume", is_flag=True, help="Go on with the run that is in --run-dir from its last checkpoint.")
-def pretrain(config: Path, settings: tuple[str, ...], run_dir: Path | None, replace: bool, resume: bool) -> None:
-    """Train word vectors on raw text as CONFIG says; write RUN/vectors.txt and RUN/vectors.safetensors."""
-    from windownet import config as config_module
-    from windownet.pretrain import loop
-    from windownet.pretrain.settings import PretrainConfig
-    from windownet.train import run_folder
-
-    for flag, given in (("--replace", replace), ("--resume", resume)):
-        if given and run_dir is None:
-            raise InputError(f"{flag}: required --run-dir as well, the run it is meant for; name it, or leave it out")
-    if replace and resume:
-        raise InputError("--resume: required without --replace, got both; leave one out")
-    resolved = config_module.load_as(PretrainConfig, config, settings)
-    if resume and run_dir is not None:
-        loop.check_resumable(resolved, folder := run_dir)
-    else:
-        folder = run_folder.choose(config, run_dir, replace, loop.NAMES)
-        run_folder.create(folder, resolved.to_toml())
-    result = loop.pretrain(resolved, folder, _console(), resume=resume)
-    run_folder.discard_replaced(folder)
-    _console(stderr=False).print(
-        f"{result.words:,} words, {result.width} wide  {result.seconds:.1f} s  {result.words_per_second:,.0f} words/s "
-        f"({result.raw_words_per_second:,.0f} of the text)  {result.folder}",
-        highlight=False,
-        soft_wrap=True,
-        markup=False,
-    )
 
 
 @main.command()

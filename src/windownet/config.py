@@ -276,6 +276,19 @@ class TrainConfig(Section):
         description="decay of the moving average of the parameters that is scored and saved in their place; 0: none",
     )
     seed: int = Field(0, ge=0, lt=2**32, description="of the first values, the order of the data and dropout")
+    checkpoint_every: float = Field(60.0, ge=0, description="least seconds between two checkpoints; 0: after each call")
+    keep_checkpoints: Count = Field(2, description="checkpoints kept, the last ones, until the run has finished")
+
+
+class LogConfig(Section):
+    """What a run tells beside its metrics."""
+
+    tensorboard: bool = Field(False, description="write events/ for TensorBoard as well")
+    statistics: bool = Field(
+        False,
+        description="tell of each call the rate, norms of gradients and updates by group of parameters, and the shares "
+        "of dead units and saturated values",
+    )
 
 
 class Config(Schema):
@@ -290,6 +303,7 @@ class Config(Schema):
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     train: TrainConfig = TrainConfig()
+    log: LogConfig = LogConfig()
 
     @pydantic.model_validator(mode="after")
     def _source_is_named(self) -> Self:

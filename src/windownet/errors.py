@@ -1,4 +1,4 @@
-"""The error that is meant for the person who meets it."""
+"""The errors that are meant for the person who meets them."""
 
 
 class InputError(Exception):
@@ -7,3 +7,7 @@ class InputError(Exception):
     The message is one line: where (file:line, config key, argument), what was required, what came, what to do.
     The command line prints it without a traceback and exits with status 2.
     """
+
+
+class Terminated(KeyboardInterrupt):
+    """The process was asked to end by SIGTERM; the command line exits with status 143."""

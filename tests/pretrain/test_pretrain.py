@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from windownet import checkpoint
 from windownet.cli import main
 from windownet.data import vectors
 from windownet.data.neighbours import of_words
-from windownet.pretrain import checkpoint
 
 COMMAND = [sys.executable, "-m", "windownet"]
 # Words of a group stand beside those of its own theme, never beside those of another group or beside each other.
@@ -106,11 +106,10 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(folder, results, monkeypatc
     objective = "ranking"
     saved = []
 
-    def save(*arguments):
+    def save(*arguments, **options):
         if len(saved) == 4:
             raise KeyboardInterrupt
-        checkpoint_save(*arguments)
-        saved.append(arguments[-1])
+        saved.append(checkpoint_save(*arguments, **options))
 
     checkpoint_save = checkpoint.save
     settings = (f"pretrain.objective={objective}", "pretrain.checkpoint_seconds=0")

@@ -135,12 +135,12 @@ class Epochs:
         """The same windows in another order."""
         return Epochs(self._windows, self.steps_per_call, seed, self._word_dropout)
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """The stacks of one epoch: every array with a leading axis K."""
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """The stacks of one epoch, from number `first` on: every array with a leading axis K."""
         order = self._order(epoch)
         bounds = self._bounds(len(order))
         words = self._words(epoch)
-        for call in range(self.calls):
+        for call in range(first, self.calls):
             steps = range(call * self.steps_per_call, (call + 1) * self.steps_per_call)
             batches = [self._windows.batch(order[bounds[step] : bounds[step + 1]], words) for step in steps]
             yield Batch(*(np.stack(arrays) for arrays in zip(*batches, strict=True)))

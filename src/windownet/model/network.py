@@ -91,21 +91,33 @@ class WindowNetwork:
         moved = ops.sum(ops.square(ops.subtract(rows, ops.take_rows(start, batch.rows, unique=True))))
         return ops.add(loss, ops.multiply(moved, jnp.asarray(anchor / 2, moved.dtype)))
 
+    def pre_activations(self, params: Params, batch: Batch) -> list[tuple[Any, Params]]:
+        """What the nonlinearity of each hidden layer is given, [B, H], with the layer's parameters; no dropout."""
+        found, x = [], self._windows(self._rows(params, batch), params, batch)
+        for layer in params["hidden"]:
+            found.append((ops.affine(x, layer["w"], layer["b"]), layer))
+            x = self._bent(*found[-1])
+        return found
+
     def _rows(self, params: Params, batch: Batch) -> Any:
         return ops.take_rows(params["words"], batch.rows, unique=True)
 
     def _scores(self, rows: Any, params: Params, batch: Batch, key: jax.Array | None) -> Any:
         keys = (None,) * (1 + len(self.hidden)) if key is None else jax.random.split(key, 1 + len(self.hidden))
+        x = _dropout(self._windows(rows, params, batch), keys[0], self.input_dropout)
+        for layer, layer_key in zip(params["hidden"], keys[1:], strict=True):
+            x = self._bent(ops.affine(x, layer["w"], layer["b"]), layer)
+            x = _dropout(x, layer_key, self.hidden_dropout)
+        return ops.affine(x, params["output"]["w"], params["output"]["b"])
+
+    def _windows(self, rows: Any, params: Params, batch: Batch) -> Any:
         words = ops.embed(rows, batch.words)
         capitals = ops.embed(params["capitals"], batch.capitals)
         x = ops.concatenate(words, capitals, axis=2)
-        x = ops.reshape(x, shape=(x.shape[0], x.shape[1] * x.shape[2]))
-        x = _dropout(x, keys[0], self.input_dropout)
-        for layer, layer_key in zip(params["hidden"], keys[1:], strict=True):
-            x = ops.affine(x, layer["w"], layer["b"])
-            x = ops.OPS[self.nonlinearity](*([x, layer["slope"]] if "slope" in layer else [x]))
-            x = _dropout(x, layer_key, self.hidden_dropout)
-        return ops.affine(x, params["output"]["w"], params["output"]["b"])
+        return ops.reshape(x, shape=(x.shape[0], x.shape[1] * x.shape[2]))
+
+    def _bent(self, x: Any, layer: Params) -> Any:
+        return ops.OPS[self.nonlinearity](*([x, layer["slope"]] if "slope" in layer else [x]))
 
 
 def _dropout(x: Any, key: Any, rate: float) -> Any:

@@ -9,12 +9,13 @@ import jax
 import numpy as np
 from rich.console import Console
 
+from windownet import checkpoint
 from windownet.config import load_as
 from windownet.data import demo, vectors
 from windownet.data.prefetch import prefetch
 from windownet.data.vocabulary import Normalization
 from windownet.errors import InputError
-from windownet.pretrain import checkpoint, text as text_module
+from windownet.pretrain import text as text_module
 from windownet.pretrain.log import PretrainLog
 from windownet.pretrain.settings import PretrainConfig
 from windownet.pretrain.step import State, Step
@@ -26,6 +27,7 @@ METRICS = "metrics.jsonl"
 TEXT = "text"
 CHECKPOINTS = "checkpoints"
 VECTORS = ("vectors.txt", "vectors.safetensors")
+_KEPT = 2
 NAMES = (CONFIG, METRICS, TEXT, CHECKPOINTS, *VECTORS)
 
 
@@ -84,8 +86,8 @@ def pretrain(config: PretrainConfig, folder: Path, console: Console, *, resume: 
     run = _Run(config, folder, PretrainLog(folder / METRICS, console))
     try:
         return run.run(resume)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"interrupted; {run.what_is_kept()}") from None
+    except KeyboardInterrupt as error:
+        raise type(error)(f"interrupted; {run.what_is_kept()}") from None
     except OSError as error:
         raise InputError(f"{folder}: cannot be written: {error.strerror}; {run.what_is_kept()}") from error
 
@@ -113,8 +115,8 @@ class _Run:
         step = Step(settings, text.counts, stream.expected_blocks)
         state = step.init()
         done = 0
-        if resume and (found := checkpoint.load(self._folder / CHECKPOINTS, state, self._log.warn)) is not None:
-            state, done = found
+        if resume and (found := checkpoint.load(self._folder / CHECKPOINTS, self._log.warn)) is not None:
+            state, done = found.into(state), found.step
             self._kept = done
             self._log.say(f"going on after {done * settings.steps_per_call:,} blocks")
             self._log.record("resume", step=done * settings.steps_per_call)
@@ -169,7 +171,7 @@ class _Run:
             if time.perf_counter() - saved >= settings.checkpoint_seconds:
                 self._fetch(*in_flight, timed=done > first + 1)
                 in_flight = None
-                checkpoint.save(self._folder / CHECKPOINTS, state, done)
+                checkpoint.save(state, done, {}, self._folder / CHECKPOINTS, keep=_KEPT)
                 self._kept = done
                 saved = self._clock = time.perf_counter()
         if in_flight is not None:

@@ -16,7 +16,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from windownet import config as config_module
+from windownet import checkpoint, config as config_module
 from windownet.config import Config
 from windownet.data.features import CAPITALIZATION
 from windownet.data.vocabulary import Normalization, Vocabulary
@@ -73,14 +73,14 @@ def save(artifact: Artifact, folder: Path) -> None:
     Raises:
       OSError: the disk is full or not writable; what was in `folder` before is untouched.
     """
-    fresh, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
+    fresh, old = folder.with_name(f".{folder.name}.new"), _old(folder)
     texts = {
         _CONFIG: artifact.config.to_toml(),
         _VOCABULARY: "".join(f"{word}\n" for word in artifact.vocabulary.words),
         _TAGS: json.dumps(list(artifact.tags), ensure_ascii=False, indent=0) + "\n",
     }
     try:
-        _put_back(old, folder)
+        put_back(folder)
         for left_over in (fresh, old):
             shutil.rmtree(left_over, ignore_errors=True)
         fresh.mkdir(parents=True)
@@ -89,21 +89,25 @@ def save(artifact: Artifact, folder: Path) -> None:
         arrays = {name: np.asarray(array) for name, array in _flatten(artifact.params).items()}
         checksums = {name: _checksum(text.encode()) for name, text in texts.items()}
         checksums[_WEIGHTS] = _checksum_of_arrays(arrays)
-        (fresh / _WEIGHTS).write_bytes(safetensors.numpy.save(arrays, metadata=checksums))
+        (fresh / _WEIGHTS).write_bytes(b"".join(checkpoint.serialize(arrays, checksums)))
         if folder.exists():
             folder.rename(old)
         fresh.rename(folder)
     except BaseException:
-        _put_back(old, folder)
+        put_back(folder)
         shutil.rmtree(fresh, ignore_errors=True)
         raise
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _put_back(old: Path, folder: Path) -> None:
-    # An interrupt, or the end of the process, may come between the two renames.
-    if old.exists() and not folder.exists():
+def put_back(folder: Path) -> None:
+    """Undo a `save` that an interrupt, or the end of the process, cut off between its two renames."""
+    if (old := _old(folder)).exists() and not folder.exists():
         old.rename(folder)
+
+
+def _old(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.old")
 
 
 def load(folder: Path) -> Artifact:

@@ -2,10 +2,10 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Protocol, get_args
 
 from rich.console import Console
 from rich.markup import escape
@@ -14,35 +14,98 @@ from rich.table import Table
 from rich.text import Text
 
 from windownet.data.scores import Figures, Scores
+from windownet.errors import InputError
 from windownet.train.drift import Drift
+
+Level = Literal["debug", "info", "warning", "error"]
+
+
+class Logger(Protocol):
+    """What else is told of a run: `loop.train` takes any number of them.
+
+    All three are called from the thread that trains, between two calls of the compiled program; what they raise ends
+    the run.
+    """
+
+    def begin(self, folder: Path, step: int) -> None:
+        """A run begins in `folder`, or goes on with `step` steps done: what was told of later steps is void."""
+
+    def record(self, record: Mapping[str, Any]) -> None:
+        """A record of `metrics.jsonl`, see `RunLog`."""
+
+    def end(self) -> None:
+        """Nothing more will come; called however the run ends."""
 
 
 class RunLog:
     """Writes the metrics of one run and shows how it goes.
 
     Records of `metrics.jsonl` have a `kind`: "step", one a compiled call, with the mean loss (nats a word) of its
-    steps; "epoch", with dev scores (percent); "end", with the scores of the best model.
+    steps and, if asked for, `statistics` (see `windownet.train.statistics`); "epoch", with dev scores (percent); "end",
+    with the scores of the best model. All have the `time`, Unix seconds.
+
+    Args:
+      metrics: the file.
+      console: where to show how it goes.
+      level: what to show; at "warning" and "error" there is neither progress nor a line an epoch.
+      loggers: who else is told.
     """
 
-    def __init__(self, metrics: Path, console: Console) -> None:
+    def __init__(self, metrics: Path, console: Console, level: Level = "info", loggers: Sequence[Logger] = ()) -> None:
         self.console = console
         self._path = metrics
+        self._level = get_args(Level).index(level)
+        self._loggers = loggers
         self._progress: Progress | None = None
         self._task: TaskID | None = None
         self._dev_f1 = "-"
 
     def say(self, text: str) -> None:
         """One plain line."""
-        self.console.print(escape(text), highlight=False, soft_wrap=True)
+        if self._shows("info"):
+            self.console.print(escape(text), highlight=False, soft_wrap=True)
+
+    def debug(self, text: str) -> None:
+        """One plain line that few want to read."""
+        if self._shows("debug"):
+            self.console.print(escape(text), highlight=False, soft_wrap=True)
 
     def warn(self, text: str) -> None:
         """One line that must not be overlooked."""
-        self.console.print(f"[bold yellow]warning:[/] {escape(text)}", highlight=False, soft_wrap=True)
+        if self._shows("warning"):
+            self.console.print(f"[bold yellow]warning:[/] {escape(text)}", highlight=False, soft_wrap=True)
+
+    def _shows(self, level: Level) -> bool:
+        return get_args(Level).index(level) >= self._level
 
     @contextmanager
-    def progress(self, calls: int) -> Iterator[None]:
-        """Show a bar over all calls of the run, where there is a terminal to show it on."""
-        if not self.console.is_terminal:
+    def telling(self, step: int, metrics_bytes: int) -> Iterator[None]:
+        """Tell of a run from `step` on, behind the first `metrics_bytes` of what the file has.
+
+        Raises:
+          InputError: it has less.
+        """
+        with self._path.open("ab") as file:
+            if (size := file.tell()) < metrics_bytes:
+                raise InputError(
+                    f"{self._path}: required the {metrics_bytes:,} bytes that the run wrote before its checkpoint, "
+                    f"got {size:,}; restore it, or begin a new run"
+                )
+            file.truncate(metrics_bytes)
+        begun = []
+        try:
+            for logger in self._loggers:
+                begun.append(logger)
+                logger.begin(self._path.parent, step)
+            yield
+        finally:
+            for logger in begun:
+                logger.end()
+
+    @contextmanager
+    def progress(self, calls: int, done: int) -> Iterator[None]:
+        """Show a bar over all calls of the run, `done` of them already, where there is a terminal to show it on."""
+        if not (self.console.is_terminal and self._shows("info")):
             yield
             return
         columns = (
@@ -53,18 +116,23 @@ class RunLog:
             TimeRemainingColumn(compact=True),
         )
         with Progress(*columns, console=self.console, transient=True) as self._progress:
-            self._task = self._progress.add_task("", total=calls, epoch=1, loss="-", dev_f1="-", speed="-")
+            self._task = self._progress.add_task(
+                "", total=calls, completed=done, epoch=1, loss="-", dev_f1="-", speed="-"
+            )
             try:
                 yield
             finally:
                 self._progress = None
 
-    def steps(self, *, epoch: int, step: int, loss: float, tokens_per_second: float) -> None:
+    def steps(
+        self, *, epoch: int, step: int, loss: float, tokens_per_second: float, statistics: Mapping[str, float]
+    ) -> None:
         """Record one compiled call that ended with `step`."""
-        self._write(kind="step", epoch=epoch, step=step, loss=loss, tokens_per_second=round(tokens_per_second))
+        speed = round(tokens_per_second)
+        more = {"statistics": statistics} if statistics else {}
+        self._write(kind="step", epoch=epoch, step=step, loss=loss, tokens_per_second=speed, **more)
         if self._progress is not None and self._task is not None:
-            speed = f"{tokens_per_second:,.0f}"
-            self._progress.update(self._task, advance=1, epoch=epoch, loss=f"{loss:.4f}", speed=speed)
+            self._progress.update(self._task, advance=1, epoch=epoch, loss=f"{loss:.4f}", speed=f"{speed:,}")
 
     def epoch(
         self, *, epoch: int, epochs: int, step: int, loss: float, tokens_per_second: float, dev: Scores, best: bool
@@ -92,8 +160,11 @@ class RunLog:
         self._write(kind="end", **figures)
 
     def _write(self, **record: Any) -> None:
+        record["time"] = round(time.time(), 3)
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({**record, "time": round(time.time(), 3)}) + "\n")
+            file.write(json.dumps(record) + "\n")
+        for logger in self._loggers:
+            logger.record(record)
 
 
 def scores_table(title: str, scores: Scores) -> Table:

@@ -1,6 +1,8 @@
 """The epochs of a run: train, score on dev, keep the best and the last model."""
 
+import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,19 +10,24 @@ import jax
 import numpy as np
 from rich.console import Console
 
+from windownet.data.batches import Batch
 from windownet.data.prefetch import prefetch
 from windownet.data.scores import Scores
 from windownet.errors import InputError
 from windownet.model.network import Params
+from windownet.optim import schedules
 from windownet.optim.build import build_rowwise
 from windownet.tagger import artifact
 from windownet.tagger.artifact import Artifact
 from windownet.tagger.tagger import Predictor, Tagger, by_sentence, score
-from windownet.train import run_folder
-from windownet.train.log import RunLog
+from windownet.train import environment, run_folder
+from windownet.train.checkpoints import Checkpoints, Progress
+from windownet.train.interrupts import Interrupts
+from windownet.train.log import Level, Logger, RunLog
 from windownet.train.prepare import Prepared
-from windownet.train.step import Step, Training, TrainState
+from windownet.train.step import Statistics, Step, Training, TrainState
 from windownet.train.stopping import is_over
+from windownet.train.tensorboard import TensorBoard
 
 
 @dataclass(frozen=True)
@@ -44,19 +51,33 @@ class Result:
     tokens_per_second: float
 
 
-def train(prepared: Prepared, folder: Path, console: Console) -> Result:
+def train(
+    prepared: Prepared,
+    folder: Path,
+    console: Console,
+    *,
+    resume: bool = False,
+    level: Level = "info",
+    loggers: Sequence[Logger] = (),
+) -> Result:
     """Run all epochs and score the best model.
 
     Args:
       prepared: data and network.
       folder: a run folder that `run_folder.create` made.
       console: where to show how it goes.
+      resume: go on from the folder's last checkpoint; where there is none yet, begin anew.
+      level: how much to show.
+      loggers: who else is told of it.
 
     Raises:
-      InputError: the loss is not finite, or the folder can no longer be written; the models saved so far stand.
-      KeyboardInterrupt: its text says which epoch is kept.
+      InputError: the loss is not finite, the folder can no longer be written or is written by another process, or a run
+        in it cannot be gone on with; what was saved so far stands.
+      KeyboardInterrupt: its text says what is kept.
     """
-    return _Run(prepared, folder, RunLog(folder / run_folder.METRICS, console)).run()
+    if prepared.config.log.tensorboard:
+        loggers = [TensorBoard(), *loggers]
+    return _Run(prepared, folder, RunLog(folder / run_folder.METRICS, console, level, loggers)).run(resume)
 
 
 class _Run:
@@ -66,91 +87,174 @@ class _Run:
         self._log = log
         config = prepared.config
         self._epochs = config.train.epochs
-        optimizer = build_rowwise(config, self._epochs * prepared.epochs.steps)
+        steps = self._epochs * prepared.epochs.steps
+        optimizer = build_rowwise(config, steps)
+        self._rate = jax.jit(schedules.build(config.schedule, config.optimizer, steps))
         self._step = Step(Training(prepared.network, optimizer, config.words.anchor, config.train.average))
         self._predict = Predictor(prepared.network)
         self._dev = prepared.encode(prepared.splits.dev)
         self._tokens_a_call = len(prepared.train.positions) / prepared.epochs.calls
-        self._timed_tokens = 0.0
-        self._timed_seconds = 0.0
-        self._kept = 0
-        self._best_epoch = 0
-        self._best_f1 = -1.0
-        self._f1: list[float] = []
+        self._environment = environment.describe(prepared)
+        self._progress = Progress()
+        self._interrupts = Interrupts()
+        self._checkpoints = Checkpoints(folder, prepared.config, log)
+        self._compiled_before = 0
+        self._ran_before: set[bool] = set()
+        self._ran: set[bool] = set()
+        self._calls_here = 0
 
-    def run(self) -> Result:
-        epoch = 0
-        start = time.perf_counter()
+    def run(self, resume: bool) -> Result:
         try:
-            state = self._step.init(self._prepared.config.train.seed, self._prepared.words)
-            with self._log.progress(self._epochs * self._prepared.epochs.calls):
-                for epoch in range(1, self._epochs + 1):
-                    state = self._one_epoch(state, epoch)
-                    if is_over(self._f1, self._prepared.config.train.patience):
-                        self._log.say(f"stopped: epoch {self._best_epoch} was the last with a better dev F1")
-                        break
-            return self._finish(time.perf_counter() - start)
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"interrupted in epoch {max(epoch, 1)}; {self._what_is_kept()}") from None
+            with run_folder.locked(self._folder), self._interrupts:
+                return self._run(resume)
+        except KeyboardInterrupt as error:
+            if str(error):
+                raise
+            error.args = (self._interrupted(),)
+            raise
         except OSError as error:
-            raise InputError(f"{self._folder}: cannot be written: {error.strerror}; {self._what_is_kept()}") from error
+            raise InputError(f"{self._folder}: cannot be written: {error.strerror}; {self._kept()}") from error
 
-    def _one_epoch(self, state: TrainState, epoch: int) -> TrainState:
-        tokens, seconds = self._timed_tokens, self._timed_seconds
-        losses: list[float] = []
+    def _run(self, resume: bool) -> Result:
+        state, metrics_bytes = self._resumed() if resume else (None, 0)
+        if state is None:
+            state = self._first_state()
+            text = json.dumps(self._environment, indent=1) + "\n"
+            (self._folder / run_folder.ENVIRONMENT).write_text(text, encoding="utf-8")
+        calls = self._prepared.epochs.calls
+        self._begin = time.perf_counter()
+        self._seconds_before = self._progress.seconds
+        done = (self._progress.epoch - 1) * calls + self._progress.calls
+        with self._log.telling(self._checkpoints.step, metrics_bytes), self._log.progress(self._epochs * calls, done):
+            while self._progress.epoch <= self._epochs and not self._is_over():
+                state = self._one_epoch(state)
+            if self._is_over():
+                self._log.say(f"stopped: epoch {self._progress.best_epoch} was the last with a better dev F1")
+            result = self._finish()
+        self._checkpoints.delete()
+        return result
+
+    def _resumed(self) -> tuple[TrainState | None, int]:
+        if (found := self._checkpoints.load(self._environment)) is None:
+            return None, 0
+        self._progress = progress = Progress(**found.about["progress"])
+        self._compiled_before = progress.compilations
+        frozen_epochs = min(self._prepared.words.frozen_epochs, self._epochs)
+        if frozen_epochs:
+            self._ran_before.add(True)
+        if (progress.epoch - 1, progress.calls) > (frozen_epochs, 0):
+            self._ran_before.add(False)
+        return found.into(jax.eval_shape(self._first_state)), found.about["metrics_bytes"]
+
+    def _first_state(self) -> TrainState:
+        return self._step.init(self._prepared.config.train.seed, self._prepared.words)
+
+    def _one_epoch(self, state: TrainState) -> TrainState:
+        progress, epoch = self._progress, self._progress.epoch
+        tokens, seconds = progress.timed_tokens, progress.timed_seconds
         # One call stays in flight: its losses are fetched when the next one has been given to the device.
-        in_flight: tuple[int, jax.Array] | None = None
-        frozen = epoch <= self._prepared.words.frozen_epochs
+        in_flight: tuple[int, jax.Array, Statistics] | None = None
+        frozen = self._is_frozen(epoch)
         self._clock = time.perf_counter()
-        for call, batches in enumerate(prefetch(self._prepared.epochs.epoch(epoch))):
-            state, call_losses = self._step(state, batches, frozen=frozen)
+        for call, batches in enumerate(prefetch(self._prepared.epochs.epoch(epoch, progress.calls)), progress.calls):
+            state, losses, statistics = self._call(state, batches, frozen)
+            self._ran.add(frozen)
             if in_flight is not None:
-                losses.extend(self._fetch(epoch, *in_flight))
-            in_flight = (call, call_losses)
+                self._fetch(*in_flight)
+            in_flight = (call, losses, statistics)
+            if self._interrupts.asked or self._checkpoints.are_due():
+                self._fetch(*in_flight)
+                in_flight = None
+                self._checkpoint(state)
         if in_flight is not None:
-            losses.extend(self._fetch(epoch, *in_flight))
+            self._fetch(*in_flight)
         state = self._step.settle(state, frozen=frozen)
-        if self._step.traces > self._programs(epoch):
-            self._log.warn(f"the training step was compiled {self._step.traces} times, in epoch {epoch} again")
+        if self._compilations() > self._programs(epoch):
+            self._log.warn(f"the training step was compiled {self._compilations()} times, in epoch {epoch} again")
         params = self._step.result(state)
         numbers = self._predict(params, self._dev)
         dev = score(self._prepared.splits.dev, by_sentence(numbers, self._dev, self._prepared.tags))
-        best = dev.f1 > self._best_f1
-        self._f1.append(dev.f1)
+        best = dev.f1 > progress.best_f1
+        progress.f1.append(dev.f1)
         self._save(params, run_folder.LAST)
         if best:
             self._save(params, run_folder.BEST)
-            self._best_epoch, self._best_f1 = epoch, dev.f1
-        self._kept = epoch
+            progress.best_epoch, progress.best_f1 = epoch, dev.f1
         run_folder.discard_replaced(self._folder)
         self._log.epoch(
             epoch=epoch,
             epochs=self._epochs,
             step=epoch * self._prepared.epochs.steps,
-            loss=float(np.mean(losses)),
-            tokens_per_second=(self._timed_tokens - tokens) / max(self._timed_seconds - seconds, 1e-9),
+            loss=float(np.mean(progress.losses)),
+            tokens_per_second=(progress.timed_tokens - tokens) / max(progress.timed_seconds - seconds, 1e-9),
             dev=dev,
             best=best,
         )
+        progress.epoch, progress.calls, progress.losses = epoch + 1, 0, []
+        if self._interrupts.asked or self._checkpoints.are_due():
+            self._checkpoint(state)
         return state
 
-    def _fetch(self, epoch: int, call: int, losses: jax.Array) -> list[float]:
+    def _checkpoint(self, state: TrainState) -> None:
+        progress = self._progress
+        progress.compilations = self._compilations()
+        progress.seconds = self._seconds()
+        step = (progress.epoch - 1) * self._prepared.epochs.steps
+        step += progress.calls * self._prepared.epochs.steps_per_call
+        self._checkpoints.save(state, step, progress, self._environment)
+        self._clock = time.perf_counter()
+        if self._interrupts.asked:
+            raise self._interrupts.error(self._interrupted())
+
+    def _interrupted(self) -> str:
+        epoch = self._progress.epoch
+        return (
+            f"interrupted {f'in epoch {epoch}' if epoch <= self._epochs else 'behind the last epoch'}; {self._kept()}"
+        )
+
+    def _seconds(self) -> float:
+        return self._seconds_before + time.perf_counter() - self._begin
+
+    def _call(self, state: TrainState, batches: Batch, frozen: bool) -> tuple[TrainState, jax.Array, Statistics]:
+        if self._prepared.config.log.statistics:
+            return self._step.watched(state, batches, frozen=frozen)
+        return *self._step(state, batches, frozen=frozen), {}
+
+    def _fetch(self, call: int, losses: jax.Array, statistics: Statistics) -> None:
+        progress = self._progress
         fetched = np.asarray(losses)
         now = time.perf_counter()
-        elapsed, self._clock = now - self._clock, now
-        if (epoch, call) != (1, 0) or self._prepared.epochs.calls == 1:
-            self._timed_tokens += self._tokens_a_call
-            self._timed_seconds += elapsed
+        elapsed, self._clock = max(now - self._clock, 1e-9), now
+        self._calls_here += 1
+        if self._calls_here > 1 or self._prepared.epochs.calls == 1:
+            progress.timed_tokens += self._tokens_a_call
+            progress.timed_seconds += elapsed
         first = call * len(fetched)
         if not np.isfinite(fetched).all():
-            raise InputError(self._why_stopped(epoch, first + int(np.argmin(np.isfinite(fetched))), fetched))
+            raise InputError(self._why_stopped(progress.epoch, first + int(np.argmin(np.isfinite(fetched))), fetched))
+        step = (progress.epoch - 1) * self._prepared.epochs.steps + first + len(fetched)
+        told = {name: float(value) for name, value in jax.device_get(statistics).items()}
+        if told:
+            told["rate"] = float(self._rate(step - 1))
         self._log.steps(
-            epoch=epoch,
-            step=(epoch - 1) * self._prepared.epochs.steps + first + len(fetched),
+            epoch=progress.epoch,
+            step=step,
             loss=float(fetched.mean()),
             tokens_per_second=self._tokens_a_call / elapsed,
+            statistics=told,
         )
-        return [float(loss) for loss in fetched]
+        progress.losses.extend(float(loss) for loss in fetched)
+        progress.calls = call + 1
+
+    def _is_frozen(self, epoch: int) -> bool:
+        return epoch <= self._prepared.words.frozen_epochs
+
+    def _compilations(self) -> int:
+        # What a resumed run compiles again is not counted again.
+        return self._compiled_before + self._step.traces - len(self._ran & self._ran_before)
+
+    def _is_over(self) -> bool:
+        return bool(self._progress.f1) and is_over(self._progress.f1, self._prepared.config.train.patience)
 
     def _programs(self, epoch: int) -> int:
         return 2 if 0 < self._prepared.words.frozen_epochs < epoch else 1
@@ -159,7 +263,7 @@ class _Run:
         prepared, params = self._prepared, jax.device_get(params)
         artifact.save(Artifact(prepared.config, prepared.vocabulary, prepared.tags, params), self._folder / name)
 
-    def _finish(self, seconds: float) -> Result:
+    def _finish(self) -> Result:
         # The saved model is scored, not the one in memory: what is reported is what a user gets.
         tagger = Tagger(artifact.load(self._folder / run_folder.BEST))
         splits = self._prepared.splits
@@ -174,19 +278,21 @@ class _Run:
                     f"the model predicts only O on {part}, which has {figures.gold} mentions: it found none of them; "
                     "train longer (train.epochs) or with another optimizer.learning_rate"
                 )
+        progress = self._progress
+        seconds = self._seconds()
         result = Result(
             folder=self._folder,
-            best_epoch=self._best_epoch,
+            best_epoch=progress.best_epoch,
             dev=scores["dev"],
             test=scores.get("test"),
             seconds=seconds,
-            tokens_per_second=self._timed_tokens / max(self._timed_seconds, 1e-9),
+            tokens_per_second=progress.timed_tokens / max(progress.timed_seconds, 1e-9),
         )
         self._log.end(
             best_epoch=result.best_epoch,
             seconds=round(seconds, 2),
             tokens_per_second=round(result.tokens_per_second),
-            compilations=self._step.traces,
+            compilations=self._compilations(),
             **{part: figures.to_json() for part, figures in scores.items()},
         )
         return result
@@ -199,16 +305,19 @@ class _Run:
         return (
             f"step {step + 1} of epoch {epoch}: required a finite loss, got {loss}; its batch holds {len(batch)} "
             f"training sentences of data.train, of lines {lines} ({' '.join(batch[0].words[:6])!r} ...); "
-            f"{self._what_is_kept()}; lower optimizer.learning_rate, now {rate:g}"
+            f"{self._kept()}; lower optimizer.learning_rate, now {rate:g}"
         )
 
-    def _what_is_kept(self) -> str:
-        if not self._kept:
+    def _kept(self) -> str:
+        kept = self._checkpoints.kept
+        if self._progress.epoch == 1:
             old = run_folder.replaced(self._folder)
-            return "no epoch was finished, so no model is kept" + (
-                f"; the run that was to be replaced is in {old}" if old.exists() else ""
+            return (
+                "no epoch was finished, so no model is kept"
+                + (f"; the run that was to be replaced is in {old}" if old.exists() else "")
+                + kept
             )
         return (
-            f"epoch {self._kept}, the last one finished, is kept in {self._folder / run_folder.LAST}, "
-            f"epoch {self._best_epoch}, the best, in {self._folder / run_folder.BEST}"
+            f"epoch {self._progress.epoch - 1}, the last one finished, is kept in {self._folder / run_folder.LAST}, "
+            f"epoch {self._progress.best_epoch}, the best, in {self._folder / run_folder.BEST}{kept}"
         )

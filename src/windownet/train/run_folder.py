@@ -1,9 +1,16 @@
-"""The folder of a run: `config.toml`, `metrics.jsonl`, `model/` (the best epoch) and `last/`."""
+"""The folder of a run: `config.toml`, `environment.json`, `metrics.jsonl`, `model/` (the best epoch), `last/`,
+`checkpoints/` until the run has finished, `events/` if there is a log for TensorBoard.
+"""
 
+import fcntl
 import itertools
+import json
+import os
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from windownet.errors import InputError
 
@@ -11,11 +18,14 @@ METRICS = "metrics.jsonl"
 CONFIG = "config.toml"
 BEST = "model"
 LAST = "last"
+ENVIRONMENT = "environment.json"
+CHECKPOINTS = "checkpoints"
+EVENTS = "events"
+LOCK = ".lock"
+NAMES = (CONFIG, ENVIRONMENT, METRICS, BEST, LAST, CHECKPOINTS, EVENTS)
 
 
-def choose(
-    config: Path, asked: Path | None, replace: bool, names: Collection[str] = (CONFIG, METRICS, BEST, LAST)
-) -> Path:
+def choose(config: Path, asked: Path | None, replace: bool, names: Collection[str] = NAMES) -> Path:
     """Which folder a run is to write: the one asked for, or the first free one of runs/NAME, runs/NAME-2, ...
 
     Args:
@@ -49,12 +59,13 @@ def create(folder: Path, config_toml: str) -> None:
     """Make the folder with the resolved config in it; a run that is there is put aside, see `replaced`.
 
     Raises:
-      InputError: it cannot be made or written.
+      InputError: it cannot be made or written, or another process writes it.
     """
     try:
         if folder.exists():
-            discard_replaced(folder)
-            folder.rename(replaced(folder))
+            with locked(folder):
+                discard_replaced(folder)
+                folder.rename(replaced(folder))
         folder.mkdir(parents=True)
         (folder / CONFIG).write_text(config_toml, encoding="utf-8")
     except OSError as error:
@@ -72,3 +83,54 @@ def discard_replaced(folder: Path) -> None:
     """Delete the run that was put aside, if there is one."""
     if (old := replaced(folder)).exists():
         shutil.rmtree(old)
+
+
+def end_of(folder: Path) -> dict[str, Any] | None:
+    """The record of how the run in a folder ended; None where it has not.
+
+    Raises:
+      InputError: there is no run in it.
+    """
+    if not (folder / CONFIG).is_file():
+        came = "a file" if folder.is_file() else f"no {CONFIG} in it" if folder.is_dir() else "nothing there"
+        raise InputError(f"{folder}: required a run folder, found {came}; `windownet train CONFIG` makes one")
+    return last_record(folder / METRICS, "end")
+
+
+def last_record(metrics: Path, kind: str) -> dict[str, Any] | None:
+    """The last record of a kind in `metrics.jsonl`; None where there is none."""
+    try:
+        lines = metrics.read_bytes().splitlines()
+    except FileNotFoundError:
+        return None
+    # A line that the end of the process cut short is no record.
+    found = (
+        line for line in reversed(lines) if line.startswith(b'{"kind": "%s"' % kind.encode()) and line.endswith(b"}")
+    )
+    return next(map(json.loads, found), None)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Be the only process that writes a run folder; ends with the process, however that ends.
+
+    Raises:
+      InputError: another process is.
+      OSError: the folder cannot be written.
+    """
+    path = folder / LOCK
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(handle, 32).decode(errors="replace").strip() or "unknown"
+            raise InputError(
+                f"{folder}: required a run folder that no other process writes, got one whose lock, {path}, process "
+                f"{holder} holds; wait for it or end it"
+            ) from None
+        os.truncate(handle, 0)
+        os.write(handle, f"{os.getpid()}\n".encode())
+        yield
+    finally:
+        os.close(handle)

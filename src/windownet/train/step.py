@@ -14,7 +14,10 @@ from windownet.optim import average
 from windownet.optim.average import Average
 from windownet.optim.build import TABLE
 from windownet.optim.rowwise import Rowwise, RowwiseState
+from windownet.train import statistics
 from windownet.train.word_table import WordTable
+
+Statistics = dict[str, jax.Array]
 
 
 class TrainState(NamedTuple):
@@ -62,7 +65,20 @@ class Training:
 
     def steps(self, state: TrainState, batches: Batch, frozen: bool) -> tuple[TrainState, jax.Array]:
         """K steps on a stack of K batches; the K losses."""
-        return jax.lax.scan(self._frozen if frozen else self._fine_tuned, state, batches)
+        state, (losses, _) = self._scan(state, batches, frozen, watched=False)
+        return state, losses
+
+    def watched(self, state: TrainState, batches: Batch, frozen: bool) -> tuple[TrainState, jax.Array, Statistics]:
+        """The same, with the last step's norms of gradient and update, and what its hidden units do behind it."""
+        state, (losses, norms) = self._scan(state, batches, frozen, watched=True)
+        batch, norms = jax.tree.map(lambda array: array[-1], (batches, norms))
+        return state, losses, {**norms, **statistics.units(self._network, state.params, batch)}
+
+    def _scan(self, state: TrainState, batches: Batch, frozen: bool, watched: bool) -> tuple[TrainState, Any]:
+        one, steps = self._frozen if frozen else self._fine_tuned, len(batches.tags)
+        # Norms of every step would take a tenth of its time.
+        is_last = jnp.arange(steps) == steps - 1 if watched else None
+        return jax.lax.scan(lambda state, xs: one(state, *xs), state, (batches, is_last))
 
     def settle(self, state: TrainState, frozen: bool) -> TrainState:
         """Bring every row of the word table up to date, before it is read whole."""
@@ -81,26 +97,28 @@ class Training:
             return state.params
         return dict(average.read(state.average, state.step, self._decay))
 
-    def _fine_tuned(self, state: TrainState, batch: Batch) -> tuple[TrainState, jax.Array]:
+    def _fine_tuned(self, state: TrainState, batch: Batch, watch: jax.Array | None) -> tuple[TrainState, Any]:
         params, inner = self._optimizer.touch(state.params, state.optimizer, {TABLE: batch.rows})
         key = jax.random.fold_in(state.key, state.step)
         loss_and_gradient = value_and_grad(self._network.loss, row_sparse=True)
         loss, gradient = loss_and_gradient(params, batch, key, state.start, self._anchor)
-        after = self._updated(state._replace(params=params, optimizer=inner), gradient)
-        return self._averaged(after, state.params[TABLE], batch.rows), loss
+        after, norms = self._updated(state._replace(params=params, optimizer=inner), gradient, watch)
+        return self._averaged(after, state.params[TABLE], batch.rows), (loss, norms)
 
-    def _frozen(self, state: TrainState, batch: Batch) -> tuple[TrainState, jax.Array]:
+    def _frozen(self, state: TrainState, batch: Batch, watch: jax.Array | None) -> tuple[TrainState, Any]:
         others = {name: leaf for name, leaf in state.params.items() if name != TABLE}
         words = state.params[TABLE]
         key = jax.random.fold_in(state.key, state.step)
         loss, gradient = value_and_grad(lambda p: self._network.loss({**p, TABLE: words}, batch, key))(others)
         nothing = RowSparse(jnp.zeros(0, jnp.int32), jnp.zeros((0, words.shape[1]), words.dtype), len(words), True)
-        return self._averaged(self._updated(state, {**gradient, TABLE: nothing}), words, nothing.rows), loss
+        after, norms = self._updated(state, {**gradient, TABLE: nothing}, watch)
+        return self._averaged(after, words, nothing.rows), (loss, norms)
 
-    def _updated(self, state: TrainState, gradient: Any) -> TrainState:
+    def _updated(self, state: TrainState, gradient: Any, watch: jax.Array | None) -> tuple[TrainState, Statistics]:
         updates, inner = self._optimizer.update(gradient, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)
-        return state._replace(params=params, optimizer=inner, step=state.step + 1)
+        norms = {} if watch is None else statistics.norms_if(watch, {"gradient": gradient, "update": updates})
+        return state._replace(params=params, optimizer=inner, step=state.step + 1), norms
 
     def _averaged(self, state: TrainState, before: jax.Array, rows: jax.Array) -> TrainState:
         if state.average is None:
@@ -125,9 +143,16 @@ class Step:
             self.traces += 1
             return training.steps(state, batches, frozen)
 
+        def watched(state: TrainState, batches: Batch, frozen: bool) -> tuple[TrainState, jax.Array, Statistics]:
+            self.traces += 1
+            return training.watched(state, batches, frozen)
+
         self._init: Callable[..., TrainState] = jax.jit(training.init)
         self._run: Callable[..., tuple[TrainState, jax.Array]] = jax.jit(
             steps, static_argnames="frozen", donate_argnums=0
+        )
+        self._watched: Callable[..., tuple[TrainState, jax.Array, Statistics]] = jax.jit(
+            watched, static_argnames="frozen", donate_argnums=0
         )
         self._result: Callable[[TrainState], Params] = jax.jit(training.result)
         self._settle: Callable[..., TrainState] = jax.jit(training.settle, static_argnames="frozen", donate_argnums=0)
@@ -150,6 +175,12 @@ class Step:
           The new state and the K losses, float32 [K].
         """
         return self._run(state, batches, frozen=frozen)
+
+    def watched(
+        self, state: TrainState, batches: Batch, *, frozen: bool = False
+    ) -> tuple[TrainState, jax.Array, Statistics]:
+        """The same, with what `windownet.train.statistics` tells of it: float32 scalars by name."""
+        return self._watched(state, batches, frozen=frozen)
 
     def settle(self, state: TrainState, *, frozen: bool = False) -> TrainState:
         """Bring every row of the word table up to date, before it is read whole; the given state is used up."""

@@ -1,1 +1,1 @@
-"""The verbs about configs and data; those about taggers are in `cli.py`. What one needs is imported when it runs."""
+"""The verbs that `cli.py` does not hold itself. What one needs is imported when it runs."""

@@ -1,0 +1,95 @@
+"""What a run ran on and with: versions, device, seed, state of the source, fingerprints of the data."""
+
+import hashlib
+import os
+import platform
+import subprocess
+from collections.abc import Iterable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+import windownet
+from windownet.data.sentences import Sentence
+from windownet.train.prepare import Prepared
+
+# Those whose arithmetic or random numbers a run's bits come from.
+LIBRARIES = ("jax", "jaxlib", "optax", "numpy")
+
+
+def describe(prepared: Prepared) -> dict[str, Any]:
+    """All of it, as JSON has it.
+
+    `data` has a SHA-256 of each part, of the vocabulary, the tags and the pretrained vectors as training reads them, so
+    files may move, but not change. `git` is the commit that windownet's source is checked out from, with "-dirty"
+    behind it where tracked files were changed; None where it is no checkout.
+    """
+    device = jax.devices()[0]
+    return {
+        "versions": {
+            "windownet": windownet.__version__,
+            **{name: metadata.version(name) for name in LIBRARIES},
+            "python": platform.python_version(),
+        },
+        "device": {
+            "platform": device.platform,
+            "kind": device.device_kind,
+            "processor": _processor(),
+            "cores": os.cpu_count(),
+            "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        },
+        "seed": prepared.config.train.seed,
+        "git": _commit(Path(windownet.__file__)),
+        "data": _fingerprints(prepared),
+    }
+
+
+def _fingerprints(prepared: Prepared) -> dict[str, str | None]:
+    encoded, words = prepared.train, prepared.words
+    return {
+        "train": _digest(array.data for array in encoded),
+        "dev": _digest(_texts(prepared.splits.dev)),
+        "test": _digest(_texts(prepared.splits.test)),
+        "vocabulary": _digest(word.encode() + b"\n" for word in prepared.vocabulary.words),
+        "tags": _digest(tag.encode() + b"\n" for tag in prepared.tags),
+        "vectors": None
+        if words.pretrained is None or words.found is None
+        else _digest(np.ascontiguousarray(array).data for array in (words.pretrained, words.found)),
+    }
+
+
+def _texts(sentences: Iterable[Sentence]) -> Iterable[bytes]:
+    for sentence in sentences:
+        yield "\n".join((*sentence.words, "", *sentence.tags, "", "")).encode()
+
+
+def _digest(parts: Iterable[bytes | memoryview]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
+
+
+def _commit(file: Path) -> str | None:
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(file.parent), *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=10).stdout.strip()
+
+    try:
+        # An installed package may lie, ignored, in somebody else's checkout.
+        git("ls-files", "--error-unmatch", file.name)
+        return git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,51 @@
+"""The verb that lists runs."""
+
+import json
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path), default="runs", metavar="[DIR]")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object a run instead of a table.")
+def runs(folder: Path, as_json: bool) -> None:
+    """List the runs in DIR (runs), the one of the highest dev F1 first.
+
+    A run that is resumable goes on with `windownet train --resume RUN`.
+    """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from windownet.train.runs import find
+
+    found = find(folder)
+    if as_json:
+        for run in found:
+            click.echo(json.dumps(run.to_json()))
+        return
+    if not found:
+        click.echo(f"{folder}: no run in it; `windownet train CONFIG` makes one", err=True)
+        return
+    table = Table()
+    table.add_column("run")
+    table.add_column("state")
+    for head in ("dev F1", "test F1", "best epoch", "epochs", "seconds", "tokens/s"):
+        table.add_column(head, justify="right")
+
+    def figure(value: float | None, form: str) -> str:
+        return "-" if value is None else format(value, form)
+
+    for run in found:
+        table.add_row(
+            Text(run.folder.name or str(run.folder)),
+            run.state,
+            figure(run.dev_f1, ".2f"),
+            figure(run.test_f1, ".2f"),
+            figure(run.best_epoch, "d"),
+            f"{run.epoch}/{run.epochs}",
+            figure(run.seconds, ".1f"),
+            figure(run.tokens_per_second, ",.0f"),
+        )
+    Console().print(table)

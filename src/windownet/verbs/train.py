@@ -1,0 +1,148 @@
+"""The verb that trains."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from windownet.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from windownet.config import Config
+    from windownet.train.loop import Result
+    from windownet.train.prepare import Prepared
+
+_FOLDER = click.Path(path_type=Path)
+_LEVELS = ("debug", "info", "warning", "error")
+
+
+@click.command()
+@click.argument("config", type=_FOLDER, required=False)
+@click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option(
+    "--run-dir", type=_FOLDER, help="Folder to write; by default the first free one of runs/NAME, runs/NAME-2."
+)
+@click.option("--replace", is_flag=True, help="Replace the run that is in --run-dir.")
+@click.option("--resume", type=_FOLDER, metavar="RUN", help="Go on with a run that was cut off; no CONFIG then.")
+@click.option("--quiet", is_flag=True, help="Show warnings and what came of it, nothing else; --log-level warning.")
+@click.option(
+    "--log-level", "level", type=click.Choice(_LEVELS), default="info", show_default=True, help="Least to be shown."
+)
+def train(
+    config: Path | None,
+    settings: tuple[str, ...],
+    run_dir: Path | None,
+    replace: bool,
+    resume: Path | None,
+    quiet: bool,
+    level: Any,
+) -> None:
+    """Train a tagger as CONFIG says; keep the best epoch in RUN/model and the last in RUN/last.
+
+    A run that was cut off, however that happened, ends after --resume RUN with the bits it would have had.
+    """
+    from rich.console import Console
+
+    from windownet.train import loop, run_folder
+    from windownet.train.prepare import prepare
+
+    level = "warning" if quiet and level in ("debug", "info") else level
+    console = Console(stderr=True)
+    if resume is not None:
+        if run_dir is not None or replace:
+            raise InputError(f"--resume {resume}: required without --run-dir and --replace; leave them out")
+        if (end := run_folder.end_of(resume)) is not None:
+            click.echo(f"{resume}: {_figures(end)}; the run has finished, nothing is left to do")
+            return
+        folder, resolved = resume, _config_of(resume, config, settings)
+    else:
+        folder, resolved = _new(config, settings, run_dir, replace)
+    prepared = prepare(resolved, console if level in ("debug", "info") else None)
+    _introduce(prepared, folder, console, _LEVELS.index(level))
+    if resume is None:
+        run_folder.create(folder, resolved.to_toml())
+    _show(loop.train(prepared, folder, console, resume=resume is not None, level=level))
+
+
+def _new(config: Path | None, settings: tuple[str, ...], run_dir: Path | None, replace: bool) -> "tuple[Path, Config]":
+    from windownet import config as config_module
+    from windownet.train import run_folder
+
+    if config is None:
+        raise click.UsageError("Missing argument 'CONFIG'.")
+    if replace and run_dir is None:
+        raise InputError("--replace: required --run-dir as well, the run to replace; name it, or leave --replace out")
+    resolved = config_module.load(config, settings)
+    return run_folder.choose(config, run_dir, replace), resolved
+
+
+def _config_of(run: Path, config: Path | None, settings: tuple[str, ...]) -> "Config":
+    from windownet import config as config_module
+    from windownet.train import run_folder
+    from windownet.train.checkpoints import FREE
+
+    if config is not None:
+        # Without CONFIG the first setting comes in its place.
+        settings = (str(config), *settings)
+    for setting in settings:
+        if setting.partition("=")[0] not in FREE or "=" not in setting:
+            raise InputError(
+                f"argument {setting!r}: required with --resume nothing but what no result depends on, "
+                f"{', '.join(FREE)}; the run's own {run_folder.CONFIG} is taken"
+            )
+    # Reading the data takes time; so a second process learns at once that it is one too many.
+    with run_folder.locked(run):
+        return config_module.load(run / run_folder.CONFIG, settings)
+
+
+def _introduce(prepared: "Prepared", folder: Path, console: "Console", level: int) -> None:
+    from windownet.train.cautions import cautions
+    from windownet.train.prepare import unseen_types
+
+    def show(line: str, at: str) -> None:
+        if _LEVELS.index(at) >= level:
+            style = "yellow" if at == "warning" else None
+            console.print(line, style=style, highlight=False, soft_wrap=True, markup=False)
+
+    splits = prepared.splits
+    held_out = " (held out of train)" if splits.held_out else ""
+    show(
+        f"{len(splits.train):,} training sentences, {len(splits.dev):,} dev{held_out}, {len(splits.test):,} test; "
+        f"{len(prepared.vocabulary):,} word rows, {len(prepared.tags)} tags; writing {folder}",
+        "info",
+    )
+    for part, types in unseen_types(prepared).items():
+        counts = ", ".join(f"{count} {name}" for name, count in types.items())
+        show(
+            f"warning: {part} has mentions of types that train never has: {counts}; they will be scored as missed",
+            "warning",
+        )
+    for line in prepared.words.notes:
+        show(line, "info")
+    for line in (*prepared.words.warnings, *cautions(prepared)):
+        show(f"warning: {line}", "warning")
+
+
+def _show(result: "Result") -> None:
+    from rich.console import Console
+
+    from windownet.train.log import scores_table
+
+    out = Console()
+    for part, scores in (("dev", result.dev), ("test", result.test)):
+        if scores is not None:
+            out.print(scores_table(f"{part}, model of epoch {result.best_epoch}", scores))
+    test = f"  test F1 {result.test.f1:.2f}" if result.test else ""
+    out.print(
+        f"dev F1 {result.dev.f1:.2f}{test}  {result.seconds:.1f} s  {result.tokens_per_second:,.0f} tokens/s  "
+        f"{result.folder}",
+        highlight=False,
+        soft_wrap=True,
+        markup=False,
+    )
+
+
+def _figures(end: dict[str, Any]) -> str:
+    return ", ".join(f"{part} F1 {end[part]['f1']:.2f}" for part in ("dev", "test") if part in end)

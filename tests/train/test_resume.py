@@ -1,0 +1,380 @@
+"""A run that was cut off and resumed is, bit for bit, the run that never was."""
+
+import io
+import json
+import os
+import shutil
+import signal
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from rich.console import Console
+
+from windownet import checkpoint, config
+from windownet.data import prefetch as prefetch_module
+from windownet.errors import InputError, Terminated
+from windownet.train import checkpoints, environment, loop, run_folder
+from windownet.train.prepare import Prepared, prepare
+
+PEOPLE, PLACES = ("Anna", "Tom", "Mary", "Lee"), ("Oslo", "Paris", "Berlin")
+TIMES = {"time", "seconds", "tokens_per_second"}
+
+
+def make(folder: Path, **sections: dict[str, object]) -> Prepared:
+    rows = (f"{PEOPLE[n % 4]} B-PER\nLee I-PER\nsaw O\n{PLACES[n % 3]} B-LOC\n. O\n\n" for n in range(24))
+    (folder / "train.conll").write_text("".join(rows), encoding="utf-8")
+    tree: dict[str, Any] = {
+        "data": {"root": str(folder), "train": "train.conll", "dev": "train.conll"},
+        "model": {"hidden": [8], "word_width": 4, "window": 3},
+        "regularization": {"input_dropout": 0.2},
+        "optimizer": {"learning_rate": 0.02},
+        "train": {"epochs": 4, "batch_size": 12, "steps_per_call": 2, "checkpoint_every": 0},
+    }
+    for name, section in sections.items():
+        tree.setdefault(name, {}).update(section)
+    return prepare(config.parse(tree, "test"))
+
+
+class Dies(BaseException):
+    """As a process does: nothing in the run catches it."""
+
+
+class At:
+    """Does something when the run has written so many records, or the one of an epoch with its dev scores."""
+
+    def __init__(self, record: int | str, act: Any) -> None:
+        self._left = record
+        self._act = act
+        self.told: list[str] = []
+
+    def begin(self, folder: Path, step: int) -> None:
+        self.told.append(f"begin {folder.name} {step}")
+
+    def record(self, record: Mapping[str, Any]) -> None:
+        if isinstance(self._left, int):
+            self._left -= 1
+        if self._left in (0, f"epoch {record.get('epoch')}") and (self._left == 0 or record["kind"] == "epoch"):
+            self._act()
+
+    def end(self) -> None:
+        self.told.append("end")
+
+
+def die() -> None:
+    raise Dies
+
+
+def run(
+    prepared: Prepared, folder: Path, *, resume: bool = False, at: At | None = None, level: Any = "info"
+) -> tuple[loop.Result, str]:
+    if not resume:
+        run_folder.create(folder, prepared.config.to_toml())
+    text = io.StringIO()
+    console = Console(file=text, width=300)
+    result = loop.train(prepared, folder, console, resume=resume, level=level, loggers=[at] if at else [])
+    return result, text.getvalue()
+
+
+def cut_off(prepared: Prepared, folder: Path, record: int | str, *, resume: bool = False) -> None:
+    with pytest.raises(Dies):
+        run(prepared, folder, resume=resume, at=At(record, die))
+
+
+def outcome(folder: Path) -> dict[str, Any]:
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    records = [{key: value for key, value in json.loads(line).items() if key not in TIMES} for line in lines]
+    # A whole model in a file's bytes: the weights, and with them config, words and tags by their checksums.
+    return {
+        "records": records,
+        **{name: (folder / name / "model.safetensors").read_bytes() for name in ("model", "last")},
+    }
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    run(make(folder), folder / "run")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cut(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that died in its second epoch."""
+    folder = tmp_path_factory.mktemp("cut")
+    cut_off(make(folder), folder / "run", 10)
+    return folder
+
+
+def copied(cut: Path, tmp_path: Path) -> Path:
+    shutil.copytree(cut / "run", tmp_path / "run")
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {},
+        {
+            "optimizer": {"name": "momentum", "rows": "replay"},
+            "words": {"anchor": 0.1},
+            "schedule": {"name": "cosine", "warmup": 0.2},
+        },
+        {"words": {"unfreeze_after": 2}, "train": {"epochs": 4, "steps_per_call": 3}},
+    ],
+    ids=["adam", "replay", "unfreeze"],
+)
+def test_a_resumed_run_ends_with_the_same_bits(tmp_path: Path, sections: dict[str, Any]) -> None:
+    prepared = make(tmp_path, **sections)
+    run(prepared, tmp_path / "whole")
+    expected = outcome(tmp_path / "whole")
+    calls = prepared.epochs.calls
+    assert calls >= 4
+    folder = tmp_path / "cut"
+    # In the middle of the first epoch, at the end of the next, at the first call behind that, behind the last call.
+    for n, record in enumerate((2, calls + 1, 1, "epoch 4")):
+        cut_off(prepared, folder, record, resume=n > 0)
+    assert not (folder / "model").exists() or len(outcome(folder)["records"]) < len(expected["records"])
+    _, text = run(prepared, folder, resume=True)
+    assert "going on after step" in text
+    assert outcome(folder) == expected
+    assert expected["records"][-1]["compilations"] == (2 if "unfreeze_after" in sections.get("words", {}) else 1)
+    # Finished, it needs no checkpoint.
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"config.toml", "environment.json", "metrics.jsonl", "model", "last", ".lock"}
+
+
+def test_what_was_told_of_later_steps_is_void(cut: Path, tmp_path: Path) -> None:
+    folder = copied(cut, tmp_path)
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write('{"kind": "step", "epo')
+    logger = At(0, None)
+    run(make(cut), folder, resume=True, at=logger)
+    steps = [record["step"] for record in outcome(folder)["records"] if record["kind"] == "step"]
+    assert steps == sorted(set(steps))
+    (last,) = checkpoint.found(cut / "run" / "checkpoints")[:1]
+    assert logger.told == [f"begin run {int(last.stem)}", "end"]
+
+
+def test_damage_costs_one_checkpoint_and_no_bit(cut: Path, whole: Path, tmp_path: Path) -> None:
+    folder = copied(cut, tmp_path)
+    newest, before = checkpoint.found(folder / "checkpoints")
+    newest.write_bytes(newest.read_bytes()[:-1] + b"\xff")
+    _, text = run(make(cut), folder, resume=True)
+    assert f"warning: {newest}: required a whole checkpoint, got a damaged one (its checksum differs); going on" in text
+    assert f"going on after step {int(before.stem)}, in epoch 2; {before}" in text
+    assert outcome(folder)["records"] == outcome(whole / "run")["records"]
+
+
+def test_before_the_first_checkpoint_a_run_begins_anew(whole: Path, tmp_path: Path) -> None:
+    prepared = make(tmp_path, train={"checkpoint_every": 1e9})
+    cut_off(prepared, tmp_path / "run", 6)
+    _, text = run(prepared, tmp_path / "run", resume=True)
+    assert f"{tmp_path / 'run'}: there is no checkpoint yet; beginning with the first step" in text
+    assert outcome(tmp_path / "run")["records"] == outcome(whole / "run")["records"]
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        (
+            {"train": {"batch_size": 13}},
+            r"required train.batch_size = 12, .* got 13; leave the config as",
+        ),
+        ({"model": {"hidden": [8, 8]}}, r"required model.hidden = \[8\], as the run began with, got \[8, 8\]"),
+        ({"train": {"seed": 1}}, r"required train.seed = 0, as the run began with, got 1"),
+    ],
+)
+def test_a_run_of_another_config_is_refused(cut: Path, tmp_path: Path, sections: Any, message: str) -> None:
+    folder = copied(cut, tmp_path)
+    with pytest.raises(InputError, match=rf"000000\d+.safetensors: {message}"):
+        run(make(cut, **sections), folder, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda e: e["versions"].update(jax="0.0.1"),
+            r"required jax = '\S+', .* got '0.0.1'; install that",
+        ),
+        (lambda e: e["versions"].update(windownet="9"), r"required windownet = '\S+', as the run began with, got '9'"),
+        (
+            lambda e: e["device"].update(kind="Nonesuch 9000"),
+            r"required device.kind = 'cpu', .* got 'Nonesuch 9000'; go on",
+        ),
+        (lambda e: e["data"].update(train="0"), r"required the train data that the run began with, got other ones"),
+        (lambda e: e["data"].update(dev="0"), r"required the dev data that the run began with, got other ones"),
+    ],
+    ids=["jax", "windownet", "device", "train", "dev"],
+)
+def test_a_run_in_another_environment_is_refused(
+    cut: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Any, message: str
+) -> None:
+    folder, prepared = copied(cut, tmp_path), make(cut)
+    now = environment.describe(prepared)
+    change(now)
+    monkeypatch.setattr(environment, "describe", lambda _: now)
+    with pytest.raises(InputError, match=message):
+        run(prepared, folder, resume=True)
+
+
+def test_the_data_s_content_counts_and_not_its_place(cut: Path, tmp_path: Path) -> None:
+    folder = copied(cut, tmp_path)
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    prepared = make(moved, train={"keep_checkpoints": 1})
+    with pytest.raises(Dies):
+        run(prepared, folder, resume=True, at=At(3, die))
+    assert len(checkpoint.found(folder / "checkpoints")) == 1
+    (moved / "train.conll").write_text((moved / "train.conll").read_text().replace("Tom", "Tim"))
+    changed = prepare(prepared.config)
+    with pytest.raises(InputError, match=r"required the \w+ data that the run began with, got other"):
+        run(changed, folder, resume=True)
+
+
+def test_another_processor_is_warned_of(cut: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, prepared = copied(cut, tmp_path), make(cut)
+    now = environment.describe(prepared)
+    now["device"]["cores"] = 4096
+    monkeypatch.setattr(environment, "describe", lambda _: now)
+    _, text = run(prepared, folder, resume=True)
+    assert "warning: the run began on another machine (device.cores: " in text
+
+
+def test_a_half_deleted_run_is_refused_before_anything_is_trained(cut: Path, tmp_path: Path) -> None:
+    folder = copied(cut, tmp_path)
+    shutil.rmtree(folder / "model")
+    with pytest.raises(InputError, match="model: required a run or model folder, found nothing there"):
+        run(make(cut), folder, resume=True)
+    folder = copied(cut, tmp_path / "again")
+    (folder / "metrics.jsonl").write_text("")
+    with pytest.raises(InputError, match=r"metrics.jsonl: required the [\d,]+ bytes .* got 0; restore it, or begin"):
+        run(make(cut), folder, resume=True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_heard_between_calls(whole: Path, tmp_path: Path, number: int) -> None:
+    prepared = make(tmp_path, train={"checkpoint_every": 1e9})
+    handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        run(prepared, tmp_path / "run", at=At(9, lambda: os.kill(os.getpid(), number)))
+    assert isinstance(caught.value, Terminated) == (number == signal.SIGTERM)
+    (saved,) = checkpoint.found(tmp_path / "run" / "checkpoints")
+    folder = tmp_path / "run"
+    assert str(caught.value) == (
+        f"interrupted in epoch 2; epoch 1, the last one finished, is kept in {folder / 'last'}, epoch 1, the best, in "
+        f"{folder / 'model'}; go on after step {int(saved.stem)} with `windownet train --resume {folder}`"
+    )
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
+    run(prepared, tmp_path / "run", resume=True)
+    assert outcome(tmp_path / "run")["records"] == outcome(whole / "run")["records"]
+
+
+def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
+    def press_twice() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        raise AssertionError("the second one was not heard")
+
+    with pytest.raises(KeyboardInterrupt, match=r"interrupted in epoch 1; no epoch was finished, so no model is kept$"):
+        run(make(tmp_path, train={"checkpoint_every": 1e9}), tmp_path / "run", at=At(2, press_twice))
+
+
+def test_a_full_disk_stops_the_run(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared = make(tmp_path)
+    saved = []
+    sync = checkpoint.sync
+
+    def full(path: Path) -> None:
+        sync(path)
+        saved.append(path)
+        if path.name == ".new" and len(saved) > 20:
+            raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoint, "sync", full)
+        with pytest.raises(InputError) as caught:
+            run(prepared, tmp_path / "run")
+    folder = tmp_path / "run"
+    newest = checkpoint.found(folder / "checkpoints")[0]
+    message = str(caught.value)
+    assert message.startswith(f"{folder}: cannot be written: No space left on device; epoch 1, ")
+    assert message.endswith(f"; go on after step {int(newest.stem)} with `windownet train --resume {folder}`")
+    assert not (folder / "checkpoints" / ".new").exists()
+    run(prepared, tmp_path / "run", resume=True)
+    assert outcome(tmp_path / "run")["records"] == outcome(whole / "run")["records"]
+
+
+def test_a_backward_clock_does_no_harm(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1e9
+
+    def backwards() -> float:
+        nonlocal now
+        now -= 3600
+        return now
+
+    monkeypatch.setattr(time, "time", backwards)
+    # One that stands still gives no division by zero.
+    monkeypatch.setattr(time, "perf_counter", lambda: 5.0)
+    result, _ = run(make(tmp_path), tmp_path / "run")
+    assert result.seconds == 0
+    assert outcome(tmp_path / "run")["records"] == outcome(whole / "run")["records"]
+    times = [json.loads(line)["time"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert times == sorted(times, reverse=True)
+
+
+def test_checkpoints_come_at_their_time_and_no_clock_moves_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = iter(range(10_000))
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(seconds)))
+    _, text = run(make(tmp_path, train={"checkpoint_every": 5}), tmp_path / "run", level="debug")
+    saved = [int(line.split(".safetensors")[0][-9:]) for line in text.splitlines() if " MB in " in line]
+    assert len(saved) >= 3
+    assert saved == sorted(saved)
+
+
+def test_how_batches_are_prepared_makes_no_difference(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, prefetch in (("none", iter), ("far", lambda items: prefetch_module.prefetch(items, 50))):
+        monkeypatch.setattr(loop, "prefetch", prefetch)
+        (tmp_path / name).mkdir()
+        run(make(tmp_path / name), tmp_path / name / "run")
+        assert outcome(tmp_path / name / "run")["records"] == outcome(whole / "run")["records"]
+
+
+def test_one_process_writes_a_run(cut: Path, tmp_path: Path) -> None:
+    folder = copied(cut, tmp_path)
+    prepared = make(cut)
+    before = sorted(tmp_path.rglob("*"))
+    with run_folder.locked(folder):
+        for attempt in (lambda: run(prepared, folder, resume=True), lambda: run(prepared, folder)):
+            with pytest.raises(InputError) as caught:
+                attempt()
+            assert str(caught.value) == (
+                f"{folder}: required a run folder that no other process writes, got one whose lock, "
+                f"{folder / '.lock'}, process {os.getpid()} holds; wait for it or end it"
+            )
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_environment_tells_what_a_run_ran_on(whole: Path) -> None:
+    found = json.loads((whole / "run" / "environment.json").read_text())
+    assert found["versions"]["jax"] == jax.__version__
+    assert found["versions"]["numpy"] == np.__version__
+    assert found["device"]["kind"] == jax.devices()[0].device_kind
+    assert found["seed"] == 0
+    assert set(found["data"]) == {"train", "dev", "test", "vocabulary", "tags", "vectors"}
+    assert found["data"]["vectors"] is None
+    assert found == environment.describe(make(whole))
+
+
+def test_every_field_that_may_change_is_one(whole: Path) -> None:
+    fields = checkpoints.flatten(make(whole).config.model_dump(mode="json"))
+    assert set(checkpoints.FREE) <= set(fields)

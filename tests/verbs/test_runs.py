@@ -1,0 +1,156 @@
+"""What `windownet runs` lists, and the verbs of a run that was cut off."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from windownet.cli import main
+from windownet.train import checkpoints, run_folder
+from windownet.train.log import RunLog
+
+CONFIG = """
+[data]
+source = "demo"
+train = "dev"
+dev = "dev"
+[model]
+window = 3
+word_width = 4
+hidden = [8]
+[train]
+epochs = 2
+batch_size = 512
+"""
+
+
+def invoke(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def epoch(number: int, f1: float) -> dict[str, Any]:
+    return {"kind": "epoch", "epoch": number, "step": 8 * number, "loss": 0.1, "dev": {"f1": f1}, "best": True}
+
+
+def write(folder: Path, records: list[dict[str, Any]], epochs: int = 3) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "config.toml").write_text(f"[train]\nepochs = {epochs}\n")
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    (folder / ".lock").write_text("1\n")
+    return folder
+
+
+def test_the_best_run_comes_first(tmp_path: Path) -> None:
+    end = {"kind": "end", "seconds": 61.5, "tokens_per_second": 30_100, "dev": {"f1": 80.0}, "test": {"f1": 70.0}}
+    write(tmp_path / "a", [epoch(1, 60.0)])
+    write(tmp_path / "b", [epoch(1, 80.0), epoch(2, 75.0), {**end, "best_epoch": 1}])
+    begun = write(tmp_path / "c", [])
+    with (write(tmp_path / "d", [epoch(1, 65.0)]) / "metrics.jsonl").open("a") as file:
+        file.write('{"kind": "epo')
+    (tmp_path / "d" / "checkpoints").mkdir()
+    (tmp_path / "d" / "checkpoints" / "000000008.safetensors").write_bytes(b"")
+    # Neither a run of a tagger: word vectors, and a note.
+    (tmp_path / "vectors").mkdir()
+    (tmp_path / "vectors" / "config.toml").write_text("[pretrain]\nepochs = 1\n")
+    (tmp_path / "notes.txt").write_text("b was good")
+    with run_folder.locked(begun):
+        found = [json.loads(line) for line in invoke("runs", tmp_path, "--json").stdout.splitlines()]
+        table = invoke("runs", tmp_path).stdout
+    told = [(Path(run["folder"]).name, run["state"], run["dev_f1"], run["epoch"]) for run in found]
+    assert told == [
+        ("b", "finished", 80.0, 2),
+        ("d", "resumable", 65.0, 1),
+        ("a", "cut off", 60.0, 1),
+        ("c", "running", None, 0),
+    ]
+    assert (found[0]["test_f1"], found[0]["best_epoch"], found[0]["seconds"]) == (70.0, 1, 61.5)
+    rows = [line for line in table.splitlines() if "/3" in line]
+    assert [row.split("│")[1].strip() for row in rows] == ["b", "d", "a", "c"]
+    assert invoke("runs", tmp_path / "b", "--json").stdout.count("\n") == 1
+
+
+def test_what_is_no_folder_of_runs_is_said(tmp_path: Path) -> None:
+    assert "no run in it; `windownet train CONFIG` makes one" in invoke("runs", tmp_path).stderr
+    result = invoke("runs", tmp_path / "none")
+    assert (result.exit_code, "required a folder with run folders in it, found nothing there" in result.stderr) == (
+        2,
+        True,
+    )
+    write(tmp_path / "a", [epoch(1, 60.0)])
+    (tmp_path / "a" / "metrics.jsonl").write_text('{"kind": x}\n')
+    result = invoke("runs", tmp_path)
+    assert (
+        f"{tmp_path / 'a' / 'metrics.jsonl'}:1: required a JSON object, got '{{\"kind\": x}}'; delete" in result.stderr
+    )
+
+
+def test_runs_needs_no_jax(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "a", [epoch(1, 60.0)])
+    code = "import sys; sys.modules['jax'] = None; from windownet.cli import main; main()"
+
+    command = [sys.executable, "-c", code, "runs", str(tmp_path), "--json"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.count("60.0") == 1
+
+
+@pytest.fixture
+def cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a run that was asked to end by SIGTERM."""
+    (tmp_path / "tiny.toml").write_text(CONFIG)
+    steps = RunLog.steps
+
+    def asked(self: RunLog, **figures: Any) -> None:
+        steps(self, **figures)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RunLog, "steps", asked)
+        result = invoke("train", tmp_path / "tiny.toml", "--run-dir", tmp_path / "run")
+    assert result.exit_code == 143
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("windownet: ")]
+    assert line.endswith(f" with `windownet train --resume {tmp_path / 'run'}`")
+    assert "Traceback" not in result.output
+    return tmp_path / "run"
+
+
+def test_a_run_is_resumed_to_its_end_and_then_says_so(cut: Path) -> None:
+    refused = {
+        ("train.epochs=3",): "argument 'train.epochs=3': required with --resume nothing but what no ",
+        (cut / "config.toml",): f"argument '{cut / 'config.toml'}': required with --resume nothing but",
+        ("--replace",): f"--resume {cut}: required without --run-dir and --replace",
+    }
+    for arguments, message in refused.items():
+        result = invoke("train", "--resume", cut, *arguments)
+        assert (result.exit_code, result.stderr.startswith(f"windownet: {message}")) == (2, True), result.stderr
+    with run_folder.locked(cut):
+        result = invoke("train", "--resume", cut)
+    assert (result.exit_code, "required a run folder that no other process writes" in result.stderr) == (2, True)
+    result = invoke("train", "--resume", cut, "train.checkpoint_every=7", "--quiet")
+    assert (result.exit_code, result.stdout.splitlines()[-1][:6]) == (0, "dev F1")
+    # The tagger of this tiny run finds nothing, which is a warning; --quiet leaves nothing else.
+    assert all(line.startswith("warning: ") for line in result.stderr.splitlines()), result.stderr
+    again = invoke("train", "--resume", cut)
+    assert (again.exit_code, again.stderr) == (0, "")
+    assert again.stdout.startswith(f"{cut}: dev F1 ")
+    assert again.stdout.endswith("; the run has finished, nothing is left to do\n")
+
+
+def test_what_cannot_be_resumed_is_said_in_a_line(cut: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for folder, came in (
+        (tmp_path / "none", "nothing there"),
+        (empty, "no config.toml in it"),
+        (cut / "config.toml", "a file"),
+    ):
+        result = invoke("train", "--resume", folder)
+        assert result.exit_code == 2
+        assert result.stderr == (
+            f"windownet: {folder}: required a run folder, found {came}; `windownet train CONFIG` makes one\n"
+        )
+    assert set(checkpoints.FREE) >= {"train.checkpoint_every", "data.root"}
