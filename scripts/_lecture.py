@@ -1,6 +1,7 @@
 """What the lecture's scripts share: their arguments, the document they fill in, and how their figures look."""
 
 import argparse
+import io
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -110,9 +111,18 @@ def figure(file: Path | None, rows: int, columns: int, size: tuple[float, float]
     for axis in axes.flat:
         axis.spines[["top", "right"]].set_visible(False)
     yield axes
-    file.parent.mkdir(exist_ok=True)
-    drawn.savefig(file, dpi=140)
+    with io.BytesIO() as png:
+        drawn.savefig(png, dpi=140)
+        _save(png, file)
     pyplot.close(drawn)
+
+
+def _save(png: io.BytesIO, file: Path) -> None:
+    """A palette is enough for a figure of few colours, and takes a fraction of the bytes."""
+    from PIL import Image
+
+    file.parent.mkdir(exist_ok=True)
+    Image.open(png).convert("RGB").quantize(256).save(file, optimize=True)
 
 
 def band(axis: Any, x: Sequence[float], runs: Sequence[Sequence[float]], **style: Any) -> None:

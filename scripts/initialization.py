@@ -65,12 +65,19 @@ class Layers:
 
 
 def symmetry(config: Config, nonlinearity: str) -> Symmetry:
-    """Train one hidden layer from zeros, and compare its units; an AssertionError if more than rounding parts them."""
+    """Train one hidden layer from zeros, and compare its units."""
     changes = {"init.weights": "zeros", "model.nonlinearity": nonlinearity, "model.hidden": [100]}
     *_, (_, params, _) = _inside.epochs(prepare(config_module.change(config, changes)), [config.train.seed])
-    layer = params["hidden"][0]
-    # One column a unit: what comes in, its bias, what goes out.
-    units = np.concatenate([layer["w"][0], layer["b"], np.asarray(params["output"]["w"][0]).T])
+    layer, outgoing = params["hidden"][0], np.asarray(params["output"]["w"][0])
+    return compared(nonlinearity, np.concatenate([layer["w"][0], layer["b"], outgoing.T]))
+
+
+def compared(nonlinearity: str, units: np.ndarray) -> Symmetry:
+    """Hidden units [weights, H], one a column, with all that goes in and out; none may be apart by more than rounding.
+
+    Raises:
+      AssertionError: two units are.
+    """
     found = Symmetry(nonlinearity, float(np.abs(units - units[:, :1]).max()), float(np.abs(units).max()))
     assert found.apart <= ROUNDING * found.moved, f"{nonlinearity}: hidden units came apart by {found.apart:g}"
     return found

@@ -208,12 +208,9 @@ def draw(errors: list[Errors], times: list[Times], file: Path | None) -> None:
         left.legend(frameon=False, fontsize=8)
         left.set_title("error against step", loc="left")
         sizes = [t.parameters for t in times]
-        for name, colour in (("numeric", _lecture.RED), ("back", _lecture.BLUE)):
-            seconds = [getattr(t, name) for t in times]
-            right.plot(sizes, seconds, marker="o", markersize=3, color=colour)
-            label = "two forward passes a parameter" if name == "numeric" else "one walk back"
-            place = {"xytext": (0, -22), "textcoords": "offset points", "ha": "right"}
-            right.annotate(label, (sizes[-1], seconds[-1]), color=colour, **place)
+        right.plot(sizes, [t.numeric for t in times], "o-", color=_lecture.RED, label="two forward passes a parameter")
+        right.plot(sizes, [t.back for t in times], "o-", color=_lecture.BLUE, label="one walk back")
+        right.legend(frameon=False, fontsize=8, loc="center left")
         right.set_xscale("log")
         right.set_yscale("log")
         right.set_xticks([1e4, 1e5, 1e6])

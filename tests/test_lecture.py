@@ -1,0 +1,263 @@
+"""The lecture's scripts: verdicts follow the numbers either way, the document has a place for each, one runs whole."""
+
+import argparse
+import math
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import _lecture
+import graph_by_hand
+import initialization
+import learning_rates
+import nonlinearities
+import numeric_gradient
+import optimizers
+import overfitting
+
+ROOT = Path(__file__).resolve().parents[1]
+TEXT = (ROOT / "docs" / "lecture.md").read_text("utf-8")
+MARKS = re.findall(r"^<!-- (\w+) -->$", TEXT, re.MULTILINE)
+MADE = re.search(r"^figures: LECTURE := (.+)$", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+
+
+def test_every_mark_is_a_script_and_has_its_end() -> None:
+    assert MARKS, "no marks found"
+    for name in MARKS:
+        assert (ROOT / "scripts" / f"{name}.py").is_file(), name
+        assert _lecture.between_marks(TEXT, name, "") is not None, name
+    assert set(re.findall(r"scripts/(\w+)\.py", TEXT)) == set(MARKS)
+
+
+def test_make_figures_fills_every_place_that_needs_no_vectors() -> None:
+    assert MADE is not None
+    assert set(MADE.group(1).split()) == set(MARKS) - {"word_vectors_move", "freeze_or_finetune"}
+
+
+def test_every_figure_exists_and_is_small() -> None:
+    figures = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", TEXT)
+    assert len(figures) >= 7
+    for figure in figures:
+        assert (ROOT / "docs" / figure).stat().st_size < 150_000, figure
+
+
+def test_formulas_survive_markdown() -> None:
+    prose = re.sub(r"^```.*?^```$", "", TEXT, flags=re.MULTILINE | re.DOTALL)
+    for paragraph in prose.split("\n\n"):
+        assert paragraph.count("$") % 2 == 0, paragraph
+
+
+def test_a_document_is_filled_between_its_marks_alone() -> None:
+    document = "before\n<!-- a -->\nold\n<!-- end of a -->\nbetween\n<!-- b -->\n<!-- end of b -->\n"
+    filled = _lecture.between_marks(document, "a", "new")
+    assert filled == document.replace("old", "\nnew\n")
+    assert _lecture.between_marks(filled, "a", "new") == filled
+    assert _lecture.between_marks(document, "c", "new") is None
+    assert _lecture.between_marks(document.replace("<!-- end of b -->", ""), "b", "new") is None
+
+
+def test_an_argument_overrides_what_the_script_makes_small() -> None:
+    def parsed(*given: str) -> argparse.Namespace:
+        return _lecture.training_parser("a script", 3).parse_args(list(given))
+
+    assert _lecture.config(parsed(), "data.limit=50").data.limit == 50
+    changed = _lecture.config(parsed(str(ROOT / "configs" / "demo.toml"), "data.limit=7"), "data.limit=50")
+    assert (changed.data.limit, changed.data.source) == (7, "demo")
+
+
+def test_apart_takes_runs_in_pairs() -> None:
+    assert _lecture.apart([1.1, 2.1, 3.1], [1.0, 2.0, 3.01])
+    assert not _lecture.apart([1.0, 2.0, 3.0], [1.1, 1.9, 2.9])
+    assert not _lecture.apart([1.0, 2.0], [2.0, 3.0])
+
+
+@pytest.mark.parametrize("point", [(1.0, 2.0, 0.0), (-1.5, 0.5, 4.0), (2.0, -3.0, -1.0)])
+def test_every_number_of_the_graph(point: tuple[float, float, float]) -> None:
+    x, y, z = point
+    value, edges, gradients = graph_by_hand.edges(*point)
+    larger, total = max(y, z), x + y
+    assert value == total * larger
+    assert gradients == {"x": larger, "y": larger + total * (y > z), "z": total * (z > y)}
+    local = {(e.op, e.source): e.local for e in edges}
+    assert local == {
+        ("multiply", "add"): larger,
+        ("multiply", "maximum"): total,
+        ("add", "x"): 1,
+        ("add", "y"): 1,
+        ("maximum", "y"): float(y > z),
+        ("maximum", "z"): float(z > y),
+    }
+    assert "NOT" not in graph_by_hand.verdict(edges, gradients)
+
+
+@pytest.mark.parametrize(
+    ("number", "change", "claim"),
+    [
+        (2, {"downstream": 1.0}, "+ distributes"),
+        (4, {"downstream": 0.0}, "max routes"),
+        (0, {"local": 3.0}, "* switches"),
+        (1, {"downstream": 2.0}, "downstream = upstream x local"),
+        (3, {"downstream": 3.0}, "summed at the fan-out"),
+    ],
+)
+def test_a_wrong_number_of_the_graph_is_said(number: int, change: dict[str, float], claim: str) -> None:
+    _, edges, gradients = graph_by_hand.edges(1.0, 2.0, 0.0)
+    edges[number] = replace(edges[number], **change)
+    wrong = graph_by_hand.verdict(edges, gradients).partition("Does NOT hold")[2]
+    assert claim in wrong
+
+
+def test_the_graph_from_end_to_end(tmp_path: Path) -> None:
+    document = tmp_path / "page.md"
+    document.write_text("above\n<!-- graph_by_hand -->\n<!-- end of graph_by_hand -->\nbelow\n")
+    script = [sys.executable, ROOT / "scripts" / "graph_by_hand.py"]
+    done = subprocess.run([*script, "--document", document], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "f = 6; df/dx = 2, df/dy = 5, df/dz = 0." in done.stdout
+    text = document.read_text()
+    assert done.stdout.strip() in text
+    assert text.startswith("above\n") and text.endswith("below\n")
+    document.write_text("no place")
+    lost = subprocess.run([*script, "--document", document], capture_output=True, text=True, check=False)
+    assert lost.returncode == 1 and "<!-- graph_by_hand -->" in lost.stderr
+
+
+def errors(kind: str, bits: int, order: float, rounding: float) -> numeric_gradient.Errors:
+    h = numeric_gradient.STEPS
+    return numeric_gradient.Errors(kind, bits, tuple((0.05 * h**order + rounding / h).tolist()))
+
+
+def test_numeric_gradient_either_way() -> None:
+    times = [numeric_gradient.Times(n, 1e-8 * n, 1e-8 * n * n) for n in (10_000, 100_000)]
+    single = errors("central", 32, 2, 1e-5)
+    found = [single, errors("one-sided", 64, 1, 1e-14), errors("central", 64, 2, 1e-14)]
+    assert found[2].order == pytest.approx(2, abs=0.05) and found[1].order == pytest.approx(1, abs=0.05)
+    said = numeric_gradient.verdict(found, times)
+    assert "NOT" not in said and "100,000 times" in said and "parameters^1.0" in said
+    level = [single, errors("one-sided", 64, 1, 1e-14), errors("central", 64, 1, 1e-14)]
+    assert "is NOT the better one" in numeric_gradient.verdict(level, times)
+    exact = [single, errors("one-sided", 64, 1, 0), errors("central", 64, 2, 0)]
+    assert "does NOT show both ends" in numeric_gradient.verdict(exact, times)
+    assert "It is NOT slow" in numeric_gradient.verdict(found, [replace(t, numeric=2 * t.back) for t in times])
+
+
+def curves(strength: float, dev: list[float], train: float, f1: float) -> overfitting.Curves:
+    return overfitting.Curves(
+        strength,
+        list(range(len(dev))),
+        [[2.0, *[train] * (len(dev) - 1)]] * 3,
+        [[loss + shift for loss in dev] for shift in (0.0, 0.01, 0.02)],
+        [[f1 + shift] * len(dev) for shift in (0.0, 1.0, 2.0)],
+    )
+
+
+def test_overfitting_either_way() -> None:
+    rises, stays = curves(0.0, [2, 0.4, 0.5], 0.0, 50), curves(1e-3, [2, 0.4, 0.4], 0.1, 60)
+    said = overfitting.verdict(rises, stays)
+    assert "the network overfits" in said and "in the end is smaller" in said and "dev F1 higher" in said
+    assert "NOT" not in said
+    said = overfitting.verdict(stays, replace(rises, strength=1e-3))
+    assert "does NOT rise" in said and "is NOT smaller" in said and "NOT lower" in said and "dev F1 lower" in said
+    assert "not apart" in overfitting.verdict(rises, replace(rises, strength=1e-3))
+
+
+def trained(
+    name: str, rate: float = 1e-3, f1: float = 60, dead: float = 0, saturated: float = 0
+) -> "nonlinearities.Trained":
+    values = ([mean + shift for shift in (0, 0.1, 0.2)] for mean in (f1, dead, saturated))
+    f1s, deads, saturateds = values
+    return nonlinearities.Trained(name, rate, f1s, deads if dead else [0.0] * 3, saturateds)
+
+
+def test_nonlinearities_either_way() -> None:
+    usual = [trained(name) for name in nonlinearities.NAMES]
+    usual[nonlinearities.NAMES.index("tanh")] = trained("tanh", f1=70, saturated=30)
+    usual[nonlinearities.NAMES.index("sigmoid")] = trained("sigmoid", f1=40)
+    high = [trained("relu", 0.3, dead=40), trained("elu", 0.3)]
+    said = nonlinearities.verdict(usual, high)
+    assert "tanh has the highest" in said and "sigmoid the lowest" in said and "from all others" in said
+    assert "which the high rate killed; of elu 0.0 %, fewer. " in said and "tanh saturates most" in said
+    level = [trained(name) for name in nonlinearities.NAMES]
+    said = nonlinearities.verdict(level, [trained("elu", 0.3, dead=5), trained("relu", 0.3)])
+    assert "from NONE of the others" in said and "0.0 %, NOT more beyond chance" in said
+    assert "of elu 5.1 %, NOT fewer beyond chance" in said
+    level[nonlinearities.NAMES.index("gelu")] = trained("gelu", f1=50)
+    assert "from gelu only" in nonlinearities.verdict(level, high)
+
+
+@pytest.mark.parametrize("name", nonlinearities.NAMES)
+def test_curves_are_the_ops_and_their_slopes(name: str) -> None:
+    x = np.linspace(-3.05, 2.95, 61)
+    y, slope = nonlinearities.curve(name, x.astype(np.float32))
+    assert np.abs(np.gradient(np.asarray(y), x) - np.asarray(slope))[1:-1].max() < (0.02 if name not in KINKED else 0.6)
+
+
+KINKED = ("hard_tanh", "relu", "leaky_relu", "prelu")
+
+
+def layers(name: str, kept: float, f1: float) -> initialization.Layers:
+    return initialization.Layers(name, [1.0, kept], [kept, 1.0], [0.3] * 3, [f1, f1 + 1, f1 + 2])
+
+
+def test_initialization_either_way() -> None:
+    good, bad = layers("glorot", 0.9, 60), layers("uniform", 1e-3, 10)
+    stuck, alike = initialization.Symmetry("tanh", 0, 0), initialization.Symmetry("sigmoid", 0, 0.5)
+    said = initialization.verdict([stuck, alike], [good, bad])
+    assert "with tanh no weight" in said and "with sigmoid they moved, all hidden units alike to the bit" in said
+    assert "glorot keeps the forward deviation best" in said and "uniform loses most" in said and "NOT" not in said
+    said = initialization.verdict([replace(stuck, apart=0.1, moved=0.2)], [good, replace(bad, f1=good.f1)])
+    assert "with tanh the units CAME APART" in said and "do NOT tell apart" in said
+    assert "to the bit" not in initialization.verdict([replace(alike, apart=1e-7)], [good, bad])
+
+
+def test_units_that_came_apart_are_an_error() -> None:
+    units = np.outer([0.5, -2.0, 0.1], np.ones(4))
+    assert initialization.compared("sigmoid", units) == initialization.Symmetry("sigmoid", 0, 2)
+    assert initialization.compared("tanh", 0 * units) == initialization.Symmetry("tanh", 0, 0)
+    units[2, 3] += 1e-4
+    with pytest.raises(AssertionError, match="sigmoid: hidden units came apart by"):
+        initialization.compared("sigmoid", units)
+
+
+def optimizer(name: str, *last: float) -> optimizers.Curve:
+    return optimizers.Curve(name, 0.1, [[2.0, value] for value in last], [50.0] * len(last))
+
+
+def test_optimizers_either_way() -> None:
+    sgd, adam = optimizer("sgd", 0.5, 0.51, 0.52), optimizer("adam", 0.2, 0.21, 0.23)
+    said = optimizers.verdict([sgd, adam, optimizer("lion", 0.7, 0.71, 0.73)])
+    assert "adam has the least training loss" in said and "apart from all others" in said
+    assert "; adam is below it, lion above it." in said
+    level = optimizers.verdict([sgd, optimizer("adam", 0.4, 0.6, 0.5)])
+    assert "do not tell from" in level and "none is below it" in level
+    assert optimizers.best([optimizer("adam", math.nan), adam]) is adam
+
+
+def rates(rate: float, schedule: str, *last: float) -> learning_rates.Curve:
+    return learning_rates.Curve(rate, schedule, [[2.0, value] for value in last], [50.0] * len(last))
+
+
+def test_learning_rates_either_way() -> None:
+    low, right, high = (
+        rates(0.01, "constant", 1, 1.1),
+        rates(1, "constant", 0.2, 0.21),
+        rates(10, "constant", 9, math.nan),
+    )
+    assert learning_rates.best([low, right, high]) is right
+    assert learning_rates.above([low, right, high], right) == 10
+    scheduled = [rates(1, "cosine", 0.1, 0.11), rates(1, "exponential", 0.4, 0.42), rates(10, "cosine", 0.5, 0.4)]
+    scheduled.append(rates(10, "exponential", math.nan, 9))
+    said = learning_rates.verdict([low, right, high], scheduled)
+    assert "best constant rate is 1 " in said and "still above that: 0.01." in said and "Too high: 10." in said
+    assert "At 10 the loss does not come down at all." in said
+    assert "At a peak of 1 cosine ends lower than constant, exponential ends higher." in said
+    assert "At a peak of 10 cosine ends lower than constant, exponential ends level with it." in said
+    said = learning_rates.verdict([low, right, rates(3, "constant", 0.5, 0.6), high], [])
+    assert "Too high: 3, 10. At 10 the loss" in said
+    said = learning_rates.verdict([right], [])
+    assert "NONE tried is too low." in said and "NONE tried is too high." in said
