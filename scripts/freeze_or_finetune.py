@@ -138,9 +138,11 @@ def verdict(records: list[dict[str, Any]]) -> str:
 def draw(records: list[dict[str, Any]], file: Path | None) -> None:
     names = list(dict.fromkeys(record["set"] for record in records))
     colours = {"no vectors": _lecture.GREY, "freeze": _lecture.LIGHT, "fine-tune": _lecture.RED}
-    with _lecture.figure(file, 1, len(names), (3.4 * len(names), 3.2)) as axes:
+    with _lecture.figure(file, 1, len(names), (3.4 * len(names), 3.2), sharex=True) as axes:
         if axes is None:
             return
+        from matplotlib.ticker import NullFormatter
+
         for axis, name in zip(axes[0], names, strict=True):
             for policy, colour in colours.items():
                 mine = [r for r in records if r["set"] == name and r["policy"] == policy]
@@ -148,6 +150,7 @@ def draw(records: list[dict[str, Any]], file: Path | None) -> None:
                 _lecture.band(axis, words, runs, color=colour, marker="o", markersize=3, label=policy)
             axis.axvline(ENOUGH_WORDS, color="black", linewidth=0.8, linestyle=":")
             axis.set_xscale("log")
+            axis.xaxis.set_minor_formatter(NullFormatter())
             axis.set_title(name, loc="left")
             axis.set_xlabel("training words")
         axes[0][0].set_ylabel("test F1, mean and 95 % interval")
