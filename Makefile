@@ -5,6 +5,7 @@ ARGS ?=
 PYTHON ?= python3
 ACCELERATOR ?= $(if $(shell command -v nvidia-smi),cuda,cpu)
 JOBS ?= 2
+SETS ?= demo=configs/demo.toml
 
 EXTRA_cpu :=
 EXTRA_cuda := [cuda]
@@ -49,7 +50,12 @@ figures: LECTURE := graph_by_hand numeric_gradient overfitting nonlinearities in
 figures: $(BENCH_INSTALLED)  ## draw every figure of the documents
 	$(BIN)/python scripts/training_picture.py
 	for name in $(LECTURE); do $(BIN)/python scripts/$$name.py --figure docs/$$name.png --document docs/lecture.md || exit; done
-	@echo "left out: freeze_or_finetune and word_vectors_move need pretrained vectors; docs/lecture.md says how to run them"
+ifdef VECTORS
+	$(BIN)/python scripts/word_vectors_move.py $(VECTORS) --figure docs/word_vectors_move.png --document docs/lecture.md
+	$(BIN)/python scripts/freeze_or_finetune.py $(VECTORS) $(SETS) --figure docs/freeze_or_finetune.png --document docs/lecture.md
+else
+	@echo "left out: the figures of word vectors, which need a file of them (make figures VECTORS=FILE SETS='NAME=CONFIG ...')"
+endif
 
 bench: RESULTS := --document docs/measurements.md
 bench: $(BENCH_INSTALLED)  ## race the peers and fill docs/measurements.md in

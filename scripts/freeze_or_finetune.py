@@ -10,7 +10,6 @@ takes over, which is `ENOUGH_WORDS` in `windownet.train.word_table`.
 VECTORS is any file that words.vectors takes; `windownet pretrain` makes one.
 """
 
-import argparse
 import json
 import math
 import tempfile
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+import _lecture
 from windownet import config as config_module, experiment
 from windownet.config import Config
 from windownet.data import sources, vectors
@@ -112,15 +112,14 @@ def crossings(records: list[dict[str, Any]]) -> dict[str, float]:
 
 def table(records: list[dict[str, Any]]) -> str:
     policies = [*POLICIES, "auto"]
-    lines = ["| data set | sentences | training words | " + " | ".join(policies) + " |", "|" + "---|" * 7]
+    rows = []
     for name, size, words in dict.fromkeys((r["set"], r["sentences"], r["words"]) for r in records):
         cells = []
         for policy in policies:
             found = [r["f1"] for r in records if (r["set"], r["sentences"], r["policy"]) == (name, size, policy)]
-            mean, half = experiment.interval(found[0]) if found else (math.nan, math.nan)
-            cells.append(f"{mean:.2f} ± {half:.2f}" if found else "-")
-        lines.append(f"| {name} | {size:,} | {words:,} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+            cells.append(_lecture.plus_minus(found[0]) if found else "-")
+        rows.append((name, f"{size:,}", f"{words:,}", *cells))
+    return _lecture.table(("data set", "sentences", "training words", *policies), rows)
 
 
 def verdict(records: list[dict[str, Any]]) -> str:
@@ -136,42 +135,33 @@ def verdict(records: list[dict[str, Any]]) -> str:
     return "; ".join(parts) + f". auto fine-tunes from {ENOUGH_WORDS:,} training words on."
 
 
-def draw(records: list[dict[str, Any]], file: Path) -> None:
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot
-
+def draw(records: list[dict[str, Any]], file: Path | None) -> None:
     names = list(dict.fromkeys(record["set"] for record in records))
-    fig, axes = pyplot.subplots(1, len(names), figsize=(3.4 * len(names), 3.2), layout="constrained", squeeze=False)
-    colours = {"no vectors": "#b0b0b0", "freeze": "#7aa6c2", "fine-tune": "#c8553d"}
-    for axis, name in zip(axes[0], names, strict=True):
-        for policy, colour in colours.items():
-            mine = [r for r in records if r["set"] == name and r["policy"] == policy]
-            words = [r["words"] for r in mine]
-            mean, half = np.array([experiment.interval(r["f1"]) for r in mine]).T
-            axis.plot(words, mean, color=colour, marker="o", markersize=3, label=policy)
-            axis.fill_between(words, mean - half, mean + half, color=colour, alpha=0.25, linewidth=0)
-        axis.axvline(ENOUGH_WORDS, color="black", linewidth=0.8, linestyle=":")
-        axis.set_xscale("log")
-        axis.set_title(name, loc="left")
-        axis.set_xlabel("training words")
-        axis.spines[["top", "right"]].set_visible(False)
-    axes[0][0].set_ylabel("test F1, mean and 95 % interval")
-    axes[0][0].legend(frameon=False)
-    file.parent.mkdir(exist_ok=True)
-    fig.savefig(file, dpi=140)
+    colours = {"no vectors": _lecture.GREY, "freeze": _lecture.LIGHT, "fine-tune": _lecture.RED}
+    with _lecture.figure(file, 1, len(names), (3.4 * len(names), 3.2)) as axes:
+        if axes is None:
+            return
+        for axis, name in zip(axes[0], names, strict=True):
+            for policy, colour in colours.items():
+                mine = [r for r in records if r["set"] == name and r["policy"] == policy]
+                words, runs = [r["words"] for r in mine], np.array([r["f1"] for r in mine]).T.tolist()
+                _lecture.band(axis, words, runs, color=colour, marker="o", markersize=3, label=policy)
+            axis.axvline(ENOUGH_WORDS, color="black", linewidth=0.8, linestyle=":")
+            axis.set_xscale("log")
+            axis.set_title(name, loc="left")
+            axis.set_xlabel("training words")
+        axes[0][0].set_ylabel("test F1, mean and 95 % interval")
+        axes[0][0].legend(frameon=False)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = _lecture.parser(__doc__)
     parser.add_argument("vectors", help="file of word vectors")
     parser.add_argument("sets", nargs="+", help="NAME=CONFIG[,KEY=VALUE...]")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--figure", type=Path, help="draw the curves into this file")
     parser.add_argument("--json", type=Path, help="keep the records in this file; those it has are not measured again")
     args = parser.parse_args()
-    console = Console()
+    console = Console(stderr=True)
     records = json.loads(args.json.read_text()) if args.json is not None and args.json.exists() else []
     for given in args.sets:
         name, _, rest = given.partition("=")
@@ -181,9 +171,8 @@ def main() -> None:
             records.append(record)
             if args.json is not None:
                 args.json.write_text(json.dumps(records))
-    print(f"\n{table(decided(records))}\n\n{verdict(records)}")
-    if args.figure is not None:
-        draw(records, args.figure)
+    _lecture.report(args, table(decided(records)), verdict(records))
+    draw(records, args.figure)
 
 
 if __name__ == "__main__":

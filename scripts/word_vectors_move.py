@@ -10,8 +10,6 @@ fine-tuning stretched; the table, what the two networks make of the word that wa
 VECTORS is any file that words.vectors takes and that has the words; `windownet pretrain` makes one.
 """
 
-import argparse
-import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from windownet import config as config_module, experiment
+import _lecture
+from windownet import config as config_module
 from windownet.data import vectors
 from windownet.data.batches import Batch, Windows, encode
 from windownet.optim.build import TABLE, build_rowwise
@@ -98,13 +97,8 @@ def small(file: str, folder: Path) -> Path:
     return folder / "vectors.safetensors"
 
 
-def draw(words: tuple[str, ...], before: np.ndarray, after: np.ndarray, file: Path) -> None:
+def draw(words: tuple[str, ...], before: np.ndarray, after: np.ndarray, file: Path | None) -> None:
     """The plane: along where the screens went, and across it where the words differ most."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot
-
     centre = before.mean(axis=0)
     along = (after - before)[: len(SCREENS)].mean(axis=0)
     along /= np.linalg.norm(along)
@@ -112,26 +106,39 @@ def draw(words: tuple[str, ...], before: np.ndarray, after: np.ndarray, file: Pa
     rest = rest - np.outer(rest @ along, along)
     across = np.linalg.svd(rest, full_matrices=False)[2][0]
     plane = np.stack([along, across], axis=1)
-    fig, axes = pyplot.subplots(1, 2, figsize=(9, 3.8), layout="constrained", sharex=True, sharey=True)
-    for axis, title, table in zip(axes, ("before training", "after fine-tuning"), (before, after), strict=True):
-        places = (table - centre) @ plane
-        for n, word in enumerate(words):
-            colour = "#c8553d" if word in SCREENS else "#2a6f97" if word == LEFT_BEHIND else "#909090"
-            axis.plot(*places[n], "o", color=colour, markersize=4)
-            axis.annotate(word, places[n], textcoords="offset points", xytext=(5, 3), color=colour)
-        axis.set_title(title, loc="left")
-        axis.spines[["top", "right"]].set_visible(False)
-    file.parent.mkdir(exist_ok=True)
-    fig.savefig(file, dpi=140)
+    with _lecture.figure(file, 1, 2, (9, 3.8), sharex=True, sharey=True) as axes:
+        if axes is None:
+            return
+        titles = "before training", "after fine-tuning"
+        for axis, title, vectors_now in zip(axes[0], titles, (before, after), strict=True):
+            places = (vectors_now - centre) @ plane
+            for n, word in enumerate(words):
+                colour = _lecture.RED if word in SCREENS else _lecture.BLUE if word == LEFT_BEHIND else "#909090"
+                axis.plot(*places[n], "o", color=colour, markersize=4)
+                axis.annotate(word, places[n], textcoords="offset points", xytext=(5, 3), color=colour)
+            axis.set_title(title, loc="left")
+
+
+def verdict(numbers: dict[str, dict[str, list[float]]]) -> str:
+    """What the numbers say of the word that was left behind."""
+    key = f"P(SCREEN | {LEFT_BEHIND})"
+    frozen, tuned = numbers["freeze"][key], numbers["fine-tune"][key]
+    stayed = max(numbers["fine-tune"][f"distance moved, {LEFT_BEHIND}"]) == 0
+    went = min(min(numbers["fine-tune"][f"distance moved, {word}"]) for word in SCREENS) > 0
+    moved = f"{' and '.join(SCREENS)} {'moved' if went else 'did not all move'}"
+    effect = "lost by it" if _lecture.apart(frozen, tuned) else "did not lose by it"
+    return (
+        f"{moved}, {LEFT_BEHIND} {'stayed where it was, to the bit' if stayed else 'moved as well'}. The word left "
+        f"behind {effect}: it is called a screen with probability {np.mean(frozen):.3f} over the frozen table, "
+        f"{np.mean(tuned):.3f} after fine-tuning."
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = _lecture.parser(__doc__)
     parser.add_argument("vectors", help="file of word vectors")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--figure", type=Path, help="draw the words before and after into this file")
-    parser.add_argument("--json", type=Path, help="write the numbers to this file")
     args = parser.parse_args()
     numbers: dict[str, dict[str, list[float]]] = {}
     with tempfile.TemporaryDirectory() as name:
@@ -152,25 +159,18 @@ def main() -> None:
                 left = end[row[LEFT_BEHIND]]
                 gap = float(np.mean([cosine(end[row[word]], left) for word in SCREENS]))
                 mine.setdefault(f"cosine of {LEFT_BEHIND} with {' and '.join(SCREENS)}", []).append(gap)
-                if update == "fine-tune" and seed == 0 and args.figure is not None:
+                if update == "fine-tune" and seed == 0:
                     shown = tuple(w for w in (*SCREENS, LEFT_BEHIND, *THINGS) if w in row)
                     rows = [row[word] for word in shown]
                     draw(shown, start[rows], end[rows], args.figure)
-    print(f"| mean of {args.seeds} seeds, 95 % interval | frozen | fine-tuned |\n|---|---|---|")
-    for name in numbers["freeze"]:
-        frozen, tuned = (experiment.interval(numbers[update][name]) for update in ("freeze", "fine-tune"))
-        print(f"| {name} | {frozen[0]:.3f} ± {frozen[1]:.3f} | {tuned[0]:.3f} ± {tuned[1]:.3f} |")
-    key = f"P(SCREEN | {LEFT_BEHIND})"
-    frozen, tuned = (float(np.mean(numbers[update][key])) for update in ("freeze", "fine-tune"))
-    stayed = max(numbers["fine-tune"][f"distance moved, {LEFT_BEHIND}"]) == 0
-    effect = "loses by it" if tuned < frozen - 0.01 else "gains by it" if tuned > frozen + 0.01 else "is as well off"
-    print(
-        f"\n{LEFT_BEHIND} {'stayed where it was to the bit' if stayed else 'MOVED'}; the word left behind {effect}: "
-        f"the network calls it a screen with probability {frozen:.3f} over the frozen table, {tuned:.3f} after "
-        "fine-tuning."
+    rows = [
+        (name, *(_lecture.plus_minus(numbers[update][name], 3) for update in ("freeze", "fine-tune")))
+        for name in numbers["freeze"]
+    ]
+    head = (f"mean of {args.seeds} seeds", "frozen", "fine-tuned")
+    _lecture.report(
+        args, _lecture.table(head, [(name.replace("|", "\\|"), *cells) for name, *cells in rows]), verdict(numbers)
     )
-    if args.json is not None:
-        args.json.write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
