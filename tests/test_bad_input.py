@@ -339,9 +339,9 @@ def test_a_loss_that_is_not_finite_later_names_the_last_good_model(corpus, train
     class Breaks(loop.Step):
         calls = 0
 
-        def __call__(self, state, batches):
+        def __call__(self, state, batches, **options):
             self.calls += 1
-            state, losses = super().__call__(state, batches)
+            state, losses = super().__call__(state, batches, **options)
             return state, losses.at[1].set(jnp.nan) if self.calls == 3 else losses
 
     monkeypatch.setattr(loop, "Step", Breaks)

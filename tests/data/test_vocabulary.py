@@ -57,9 +57,15 @@ def test_a_word_has_the_row_of_its_normal_form(known, asked, case, digits):
     built = Vocabulary.build([known], normalization)
     rows = built.encode(asked)
     assert rows.dtype == np.int32
-    expected = [normalization(w) if normalization(w) in built.words else "<rare>" for w in asked]
+    forms = [(normalization(w), normalization(w).lower() if case == "keep" else "") for w in asked]
+    expected = [next((form for form in both if form in built.words), "<rare>") for both in forms]
     assert [built.words[row] for row in rows] == expected
     assert (built.encode(known) > RARE).all()
+
+
+def test_a_number_is_not_the_word_number():
+    built = Vocabulary.build([["number"]], Normalization("keep", "number"))
+    assert built.encode(["Number", "12"]).tolist() == [2, RARE]
 
 
 def test_the_memory_of_words_has_an_end(monkeypatch):

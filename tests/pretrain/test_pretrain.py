@@ -91,6 +91,7 @@ def test_words_of_one_company_come_together(folder, results, objective):
 @pytest.mark.parametrize("objective", ["skipgram", "ranking"])
 def test_files_read_back_alike_and_nothing_else_is_left(folder, results, objective):
     assert {path.name for path in (folder / objective).iterdir()} == {
+        ".lock",
         "config.toml",
         "metrics.jsonl",
         "vectors.txt",

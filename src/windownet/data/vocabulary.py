@@ -82,5 +82,8 @@ class Vocabulary:
         return np.fromiter((known[word] for word in words), np.int32, len(words))
 
     def _row(self, word: str) -> int:
-        # A vocabulary that keeps case may still know a word in lower case alone, as files of vectors often do.
-        return self._rows.get(word) or self._rows.get(word.lower(), RARE)
+        # A vocabulary that keeps case may still know a word in lower case alone, as files of vectors often do. What
+        # stands for a number is no word that has a lower case.
+        if word in self._rows or self.normalization.case == "lower" or word == self.normalization("0"):
+            return self._rows.get(word, RARE)
+        return self._rows.get(word.lower(), RARE)
