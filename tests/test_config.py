@@ -298,3 +298,9 @@ def test_a_config_cannot_be_changed_by_accident():
         config.train = types.SimpleNamespace()
     with pytest.raises(ValueError, match="frozen"):
         config.train.epochs = 3
+
+
+def test_decay_counts_the_rates_of_groups():
+    optimizer = {"learning_rate": 1.0, "weight_decay": 0.5, "rates": {"words": 2.0}}
+    with pytest.raises(InputError, match=r"optimizer.weight_decay: required less than 1 / optimizer.learning_rate"):
+        parse({"optimizer": optimizer}, "test")

@@ -67,7 +67,7 @@ def test_runs_that_differ_only_in_what_varies_share_a_program(
     made = []
     program = experiment._Program
     monkeypatch.setattr(
-        experiment, "_Program", lambda configs, every: made.append(len(configs)) or program(configs, every)
+        experiment, "_Program", lambda configs, *rest: made.append(len(configs)) or program(configs, *rest)
     )
     settings = experiment.grid({"train.epochs": [1, 2], "train.seed": [0, 1, 2]})
     outcomes = experiment.run(base, settings)

@@ -218,7 +218,8 @@ class OptimizerConfig(Section):
     rows: Literal["exact", "replay", "lazy", "dense"] = Field(
         "exact",
         description="the word table's updates: exact: of touched rows only, those that a row missed in closed form "
-        "where there is one (radam, lion: as replay); replay: the same one by one; lazy: missed updates never made; "
+        "where there is one (for adam, adamw, nadam without eps, as replay where eps is above 1e-7; radam, lion: as "
+        "replay); replay: the same one by one; lazy: missed updates never made; "
         "dense: of every row at every step",
     )
 
@@ -271,7 +272,7 @@ class TrainConfig(Section):
     batch_size: Count = Field(128, description="windows B in a step")
     steps_per_call: Count = Field(32, description="steps that one call of the compiled program runs, at most")
     patience: int = Field(0, ge=0, description="epochs without a better dev F1 after which the run stops; 0: never")
-    average: Rate = Field(
+    average: Annotated[float, Field(ge=0, le=0.99999)] = Field(
         0.0,
         description="decay of the moving average of the parameters that is scored and saved in their place; 0: none",
     )
@@ -323,7 +324,7 @@ class Config(Schema):
 
     @pydantic.model_validator(mode="after")
     def _decay_leaves_something(self) -> Self:
-        decay = self.optimizer.weight_decay
+        decay = self.optimizer.weight_decay * max([1.0, *self.optimizer.rates.values()])
         if decay * self.optimizer.learning_rate >= 1:
             raise ValueError(
                 f"optimizer.weight_decay: required less than 1 / optimizer.learning_rate, got {decay:g} with a rate of "

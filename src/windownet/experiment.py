@@ -80,7 +80,7 @@ def run(
 
     Returns:
       The outcomes, in the order of `settings`; each is that of `windownet train` with these settings, up to rounding,
-      if every epoch is scored.
+      if every epoch is scored and there is a dev part. A run whose loss is not finite goes on; `losses` shows it.
 
     Raises:
       InputError: a setting is wrong, or the data is.
@@ -100,7 +100,7 @@ def run(
     with Progress(*columns, console=console or Console(quiet=True), transient=True) as bar:
         task = bar.add_task("runs x epochs", total=sum(c.train.epochs for c in configs))
         for numbers in groups.values():
-            program = _Program([configs[n] for n in numbers], every)
+            program = _Program([configs[n] for n in numbers], every, configs[0].train.seed)
             for _ in program.epochs():
                 bar.advance(task, len(numbers))
             for n, outcome in zip(numbers, program.outcomes([settings[n] for n in numbers]), strict=True):
@@ -121,9 +121,9 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 class _Program:
     """R runs that share one program."""
 
-    def __init__(self, configs: Sequence[Config], every: int) -> None:
+    def __init__(self, configs: Sequence[Config], every: int, splits_seed: int) -> None:
         self._configs, self._every = configs, every
-        self._prepared = prepared = prepare(configs[0])
+        self._prepared = prepared = prepare(config_module.change(configs[0], {SEED: splits_seed}))
         self._steps = configs[0].train.epochs * prepared.epochs.steps
         given = {key: [config_module.value(config, key) for config in configs] for key in VARIED}
         self._seeds = given.pop(SEED)

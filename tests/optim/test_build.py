@@ -302,3 +302,22 @@ def test_rate_and_decay_may_be_arrays_of_a_compiled_program() -> None:
 def test_every_name_is_tested() -> None:
     functions: dict[str, Callable[..., Any]] = EXPECTED
     assert set(functions) == set(NAMES)
+
+
+def test_an_epsilon_that_counts_is_not_left_out_of_missed_updates() -> None:
+    params = {"words": jnp.ones((2, 2))}
+    ends = {}
+    for rows in ("exact", "dense"):
+        optimizer = build.build_rowwise(
+            make("adam", optimizer={"eps": 1e-3, "b1": 0.9, "b2": 0.999, "learning_rate": 0.01, "rows": rows}), 60
+        )
+        now, state = params, optimizer.init(params)
+        for k in range(60):
+            touched = jnp.array([0] if k == 0 else [1])
+            now, state = optimizer.touch(now, state, {"words": touched})
+            gradient = {"words": RowSparse(touched, jnp.full((1, 2), 1e-3), 2, unique=True)}
+            updates, state = optimizer.update(gradient, state, now)
+            now = optax.apply_updates(now, updates)
+        ends[rows] = np.asarray(optimizer.flush(now, state)[0]["words"])
+    assert np.allclose(ends["exact"], ends["dense"], rtol=1e-6)
+    assert ends["dense"][0, 0] > 0.975

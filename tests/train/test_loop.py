@@ -126,6 +126,13 @@ def test_run_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="--replace"):
         run_folder.choose(Path("x.toml"), first, replace=False)
     assert run_folder.choose(Path("x.toml"), first, replace=True) == first
+    with pytest.raises(InputError, match="another process has filled by now"):
+        run_folder.create(first, "")
+    (first / "model").mkdir()
+    for _ in range(2):
+        # Neither of the two that come now has a model: the one that has is what is kept.
+        run_folder.create(first, "", replace=True)
+        assert (run_folder.replaced(first) / "model").is_dir()
     other = tmp_path / "precious"
     other.mkdir()
     (other / "letter").write_text("dear", encoding="utf-8")

@@ -354,7 +354,10 @@ def test_one_process_writes_a_run(cut: Path, tmp_path: Path) -> None:
     prepared = make(cut)
     before = sorted(tmp_path.rglob("*"))
     with run_folder.locked(folder):
-        for attempt in (lambda: run(prepared, folder, resume=True), lambda: run(prepared, folder)):
+        for attempt in (
+            lambda: run(prepared, folder, resume=True),
+            lambda: run_folder.create(folder, prepared.config.to_toml(), replace=True),
+        ):
             with pytest.raises(InputError) as caught:
                 attempt()
             assert str(caught.value) == (

@@ -8,6 +8,7 @@ from windownet.optim.missed import Missed
 from windownet.optim.rowwise import Rowwise, rowwise
 
 TABLE = "words"
+_SMALL_EPS = 1e-7
 
 
 def build(config: Config, steps: int) -> optax.GradientTransformation:
@@ -85,6 +86,9 @@ def _missed(config: OptimizerConfig, rate: optax.Schedule) -> Missed | None:
         case "adadelta":
             return missed.decay(rate, decay, e_g=config.decay, e_x=config.decay)
         case "adam" | "adamw" | "nadam":
+            # The closed form leaves eps out: it is added to roots of mean squares, which are seldom below 1e-5.
+            if config.eps > _SMALL_EPS:
+                return None
             return missed.adam(rate, config.b1, config.b2, decay, nesterov=config.name == "nadam")
         case "radam" | "lion":
             # The first steps of radam are not adam's; what lion misses does not fade. Both are replayed.

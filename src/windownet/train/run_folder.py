@@ -55,23 +55,41 @@ def choose(config: Path, asked: Path | None, replace: bool, names: Collection[st
     return asked
 
 
-def create(folder: Path, config_toml: str) -> None:
-    """Make the folder with the resolved config in it; a run that is there is put aside, see `replaced`.
+def create(folder: Path, config_toml: str, replace: bool = False) -> None:
+    """Make the folder with the resolved config in it.
+
+    Args:
+      folder: the run's folder; an empty one is taken as it is.
+      config_toml: the config.
+      replace: whether a run that is there may be put aside, see `replaced`.
 
     Raises:
-      InputError: it cannot be made or written, or another process writes it.
+      InputError: it cannot be made or written, another process writes it, or another run has come to be in it.
     """
     try:
-        if folder.exists():
+        if folder.exists() and any(folder.iterdir()):
+            if not replace:
+                raise InputError(
+                    f"{folder}: required a folder without a run, got one that another process has filled by now; "
+                    "name another with --run-dir"
+                )
             with locked(folder):
-                discard_replaced(folder)
-                folder.rename(replaced(folder))
-        folder.mkdir(parents=True)
+                _put_aside(folder)
+        folder.mkdir(parents=True, exist_ok=True)
         (folder / CONFIG).write_text(config_toml, encoding="utf-8")
     except OSError as error:
         raise InputError(
             f"{folder}: required a folder that can be written, got '{error.strerror}'; name another with --run-dir"
         ) from None
+
+
+def _put_aside(folder: Path) -> None:
+    # A run that never had a model must not push out the last one that has.
+    if replaced(folder).exists() and not (folder / BEST).exists():
+        shutil.rmtree(folder)
+    else:
+        discard_replaced(folder)
+        folder.rename(replaced(folder))
 
 
 def replaced(folder: Path) -> Path:

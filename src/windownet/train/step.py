@@ -82,14 +82,16 @@ class Training:
 
     def settle(self, state: TrainState, frozen: bool) -> TrainState:
         """Bring every row of the word table up to date, before it is read whole."""
+        if frozen:
+            state = state._replace(optimizer=self._optimizer.skip(state.optimizer))
+        else:
+            params, inner = self._optimizer.flush(state.params, state.optimizer)
+            state = state._replace(params=params, optimizer=inner)
         if state.average is not None:
             words = state.params[TABLE]
             caught_up = average.catch_up(state.average, words, table=TABLE, step=state.step, decay=self._decay)
             state = state._replace(average=caught_up)
-        if frozen:
-            return state._replace(optimizer=self._optimizer.skip(state.optimizer))
-        params, inner = self._optimizer.flush(state.params, state.optimizer)
-        return state._replace(params=params, optimizer=inner)
+        return state
 
     def result(self, state: TrainState) -> Params:
         """The parameters to score and to keep, of a settled state: their moving average where there is one."""
@@ -103,7 +105,7 @@ class Training:
         loss_and_gradient = value_and_grad(self._network.loss, row_sparse=True)
         loss, gradient = loss_and_gradient(params, batch, key, state.start, self._anchor)
         after, norms = self._updated(state._replace(params=params, optimizer=inner), gradient, watch)
-        return self._averaged(after, state.params[TABLE], batch.rows), (loss, norms)
+        return self._averaged(after, params[TABLE], batch.rows), (loss, norms)
 
     def _frozen(self, state: TrainState, batch: Batch, watch: jax.Array | None) -> tuple[TrainState, Any]:
         others = {name: leaf for name, leaf in state.params.items() if name != TABLE}
@@ -112,6 +114,8 @@ class Training:
         loss, gradient = value_and_grad(lambda p: self._network.loss({**p, TABLE: words}, batch, key))(others)
         nothing = RowSparse(jnp.zeros(0, jnp.int32), jnp.zeros((0, words.shape[1]), words.dtype), len(words), True)
         after, norms = self._updated(state, {**gradient, TABLE: nothing}, watch)
+        # A dense optimizer would let the table decay all the same.
+        after = after._replace(params={**after.params, TABLE: words})
         return self._averaged(after, words, nothing.rows), (loss, norms)
 
     def _updated(self, state: TrainState, gradient: Any, watch: jax.Array | None) -> tuple[TrainState, Statistics]:

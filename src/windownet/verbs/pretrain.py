@@ -36,7 +36,7 @@ def pretrain(config: Path, settings: tuple[str, ...], run_dir: Path | None, repl
         loop.check_resumable(resolved, folder := run_dir)
     else:
         folder = run_folder.choose(config, run_dir, replace, loop.NAMES)
-        run_folder.create(folder, resolved.to_toml())
+        run_folder.create(folder, resolved.to_toml(), replace)
     with run_folder.locked(folder):
         result = loop.pretrain(resolved, folder, Console(stderr=True), resume=resume)
     run_folder.discard_replaced(folder)

@@ -1,6 +1,7 @@
 """The verb sweep: many runs of one config, as few compiled programs as they allow."""
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,6 +29,7 @@ class Row(NamedTuple):
       dev: mean of the best epoch's dev F1, and the half width of its 95 % interval.
       test: the same on test; None where there is no test part.
       epoch: mean of the best epochs.
+      diverged: how many had a loss that is not finite.
     """
 
     settings: dict[str, Any]
@@ -35,6 +37,7 @@ class Row(NamedTuple):
     dev: tuple[float, float]
     test: tuple[float, float] | None
     epoch: float
+    diverged: int
 
 
 @click.command()
@@ -64,6 +67,10 @@ def sweep(config: Path, settings: tuple[str, ...], figure: Path | None, json_fil
             f"arguments: required at most {_MOST_RUNS:,} runs, got {len(combinations):,}; give fewer values"
         )
     base = config_module.load(config)
+    # What cannot be written is better known before the runs than after them.
+    for file in (json_file, figure):
+        if file is not None:
+            _write(file, "")
     outcomes = experiment.run(base, combinations, Console(stderr=True))
     rows = summary(outcomes)
     keys = [key for key in values if key != experiment.SEED]
@@ -74,7 +81,7 @@ def sweep(config: Path, settings: tuple[str, ...], figure: Path | None, json_fil
         table.add_column(name, justify="right")
     for row in rows:
         scores = [_shown(score) for score in (row.dev, row.test) if score is not None]
-        table.add_row(*(Text(str(row.settings[key])) for key in keys), str(row.runs), f"{row.epoch:.1f}", *scores)
+        table.add_row(*(Text(str(row.settings[key])) for key in keys), _runs(row), f"{row.epoch:.1f}", *scores)
     Console().print(table)
     if json_file is not None:
         _write(json_file, json.dumps([_record(outcome) for outcome in outcomes], indent=1) + "\n")
@@ -101,6 +108,7 @@ def summary(outcomes: "Sequence[Outcome]") -> list[Row]:
                 experiment.interval([max(scores.f1 for scores in outcome.dev) for outcome in same]),
                 experiment.interval(test) if test else None,
                 sum(outcome.best_epoch for outcome in same) / len(same),
+                sum(not all(map(math.isfinite, outcome.losses)) for outcome in same),
             )
         )
     return rows
@@ -163,6 +171,10 @@ def _values(config: Path, setting: str) -> tuple[str, list[Any]]:
     return key, values
 
 
+def _runs(row: Row) -> str:
+    return f"{row.runs}, {row.diverged} diverged" if row.diverged else str(row.runs)
+
+
 def _shown(score: tuple[float, float]) -> str:
     mean, half = score
     return f"{mean:.2f}" if half != half else f"{mean:.2f} ± {half:.2f}"
@@ -172,7 +184,7 @@ def _record(outcome: "Outcome") -> Mapping[str, Any]:
     return {
         "settings": dict(outcome.settings),
         "best_epoch": outcome.best_epoch,
-        "losses": outcome.losses,
+        "losses": [loss if math.isfinite(loss) else None for loss in outcome.losses],
         "dev_f1": [scores.f1 for scores in outcome.dev],
         "test_f1": None if outcome.test is None else outcome.test.f1,
     }

@@ -62,7 +62,7 @@ def train(
     prepared = prepare(resolved, console if level in ("debug", "info") else None)
     _introduce(prepared, folder, console, _LEVELS.index(level))
     if resume is None:
-        run_folder.create(folder, resolved.to_toml())
+        run_folder.create(folder, resolved.to_toml(), replace)
     _show(loop.train(prepared, folder, console, resume=resume is not None, level=level))
 
 
