@@ -1,6 +1,5 @@
 """What a call of the compiled step tells of gradients, updates and hidden units, for `log.statistics`."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -22,17 +21,6 @@ def norms(name: str, tree: Any) -> dict[str, jax.Array]:
         group = jax.tree_util.keystr(path[:-1] or path, simple=True, separator=".")
         squares[group] = squares.get(group, 0.0) + _squares(leaf)
     return {f"{name}/{group}": jnp.sqrt(total) for group, total in squares.items()}
-
-
-def norms_if(asked: jax.Array, trees: Mapping[str, Any]) -> dict[str, jax.Array]:
-    """The norms of several trees by name where a bool scalar says so; else zeros, at no cost."""
-
-    def told() -> dict[str, jax.Array]:
-        return {group: norm for name, tree in trees.items() for group, norm in norms(name, tree).items()}
-
-    nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(told))
-    found: dict[str, jax.Array] = jax.lax.cond(asked, told, lambda: nothing)
-    return found
 
 
 def units(network: WindowNetwork, params: Params, batch: Batch) -> dict[str, jax.Array]:

@@ -65,20 +65,18 @@ class Training:
 
     def steps(self, state: TrainState, batches: Batch, frozen: bool) -> tuple[TrainState, jax.Array]:
         """K steps on a stack of K batches; the K losses."""
-        state, (losses, _) = self._scan(state, batches, frozen, watched=False)
+        one = self._frozen if frozen else self._fine_tuned
+        state, (losses, _) = jax.lax.scan(lambda state, batch: one(state, batch, watch=False), state, batches)
         return state, losses
 
     def watched(self, state: TrainState, batches: Batch, frozen: bool) -> tuple[TrainState, jax.Array, Statistics]:
         """The same, with the last step's norms of gradient and update, and what its hidden units do behind it."""
-        state, (losses, norms) = self._scan(state, batches, frozen, watched=True)
-        batch, norms = jax.tree.map(lambda array: array[-1], (batches, norms))
-        return state, losses, {**norms, **statistics.units(self._network, state.params, batch)}
-
-    def _scan(self, state: TrainState, batches: Batch, frozen: bool, watched: bool) -> tuple[TrainState, Any]:
-        one, steps = self._frozen if frozen else self._fine_tuned, len(batches.tags)
-        # Norms of every step would take a tenth of its time.
-        is_last = jnp.arange(steps) == steps - 1 if watched else None
-        return jax.lax.scan(lambda state, xs: one(state, *xs), state, (batches, is_last))
+        # The last step stands by itself: in the scan its norms would cost every step a tenth of its time.
+        state, losses = self.steps(state, jax.tree.map(lambda array: array[:-1], batches), frozen)
+        last = jax.tree.map(lambda array: array[-1], batches)
+        state, (loss, norms) = (self._frozen if frozen else self._fine_tuned)(state, last, watch=True)
+        told = {**norms, **statistics.units(self._network, state.params, last)}
+        return state, jnp.append(losses, loss), told
 
     def settle(self, state: TrainState, frozen: bool) -> TrainState:
         """Bring every row of the word table up to date, before it is read whole."""
@@ -99,7 +97,7 @@ class Training:
             return state.params
         return dict(average.read(state.average, state.step, self._decay))
 
-    def _fine_tuned(self, state: TrainState, batch: Batch, watch: jax.Array | None) -> tuple[TrainState, Any]:
+    def _fine_tuned(self, state: TrainState, batch: Batch, watch: bool) -> tuple[TrainState, Any]:
         params, inner = self._optimizer.touch(state.params, state.optimizer, {TABLE: batch.rows})
         key = jax.random.fold_in(state.key, state.step)
         loss_and_gradient = value_and_grad(self._network.loss, row_sparse=True)
@@ -107,7 +105,7 @@ class Training:
         after, norms = self._updated(state._replace(params=params, optimizer=inner), gradient, watch)
         return self._averaged(after, params[TABLE], batch.rows), (loss, norms)
 
-    def _frozen(self, state: TrainState, batch: Batch, watch: jax.Array | None) -> tuple[TrainState, Any]:
+    def _frozen(self, state: TrainState, batch: Batch, watch: bool) -> tuple[TrainState, Any]:
         others = {name: leaf for name, leaf in state.params.items() if name != TABLE}
         words = state.params[TABLE]
         key = jax.random.fold_in(state.key, state.step)
@@ -118,10 +116,10 @@ class Training:
         after = after._replace(params={**after.params, TABLE: words})
         return self._averaged(after, words, nothing.rows), (loss, norms)
 
-    def _updated(self, state: TrainState, gradient: Any, watch: jax.Array | None) -> tuple[TrainState, Statistics]:
+    def _updated(self, state: TrainState, gradient: Any, watch: bool) -> tuple[TrainState, Statistics]:
         updates, inner = self._optimizer.update(gradient, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)
-        norms = {} if watch is None else statistics.norms_if(watch, {"gradient": gradient, "update": updates})
+        norms = {**statistics.norms("gradient", gradient), **statistics.norms("update", updates)} if watch else {}
         return state._replace(params=params, optimizer=inner, step=state.step + 1), norms
 
     def _averaged(self, state: TrainState, before: jax.Array, rows: jax.Array) -> TrainState:
