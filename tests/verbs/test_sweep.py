@@ -63,3 +63,11 @@ def test_bad_input_is_one_line(config: Path, settings: list[str], message: str) 
     assert result.exit_code == 2
     assert result.stderr.count("\n") == 1
     assert message in result.stderr
+
+
+def test_files_are_tried_before_the_runs_and_kept_until_after_them(config: Path, tmp_path: Path) -> None:
+    (tmp_path / "old.json").write_text("[1]")
+    missing = sweep(config, "train.seed=0,1", "--json", tmp_path / "old.json", "--figure", tmp_path / "no" / "f.png")
+    assert missing.exit_code == 2
+    assert "cannot be written" in missing.stderr
+    assert (tmp_path / "old.json").read_text() == "[1]"

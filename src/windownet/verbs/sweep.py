@@ -67,10 +67,10 @@ def sweep(config: Path, settings: tuple[str, ...], figure: Path | None, json_fil
             f"arguments: required at most {_MOST_RUNS:,} runs, got {len(combinations):,}; give fewer values"
         )
     base = config_module.load(config)
-    # What cannot be written is better known before the runs than after them.
+    # What cannot be written is better known before the runs than after them; what is there stays until then.
     for file in (json_file, figure):
         if file is not None:
-            _write(file, "")
+            _write(file, "", "a")
     outcomes = experiment.run(base, combinations, Console(stderr=True))
     rows = summary(outcomes)
     keys = [key for key in values if key != experiment.SEED]
@@ -190,8 +190,9 @@ def _record(outcome: "Outcome") -> Mapping[str, Any]:
     }
 
 
-def _write(file: Path, text: str) -> None:
+def _write(file: Path, text: str, mode: str = "w") -> None:
     try:
-        file.write_text(text, encoding="utf-8")
+        with file.open(mode, encoding="utf-8") as opened:
+            opened.write(text)
     except OSError as error:
         raise InputError(f"{file}: cannot be written: {error.strerror}; name another file") from None
