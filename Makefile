@@ -46,15 +46,13 @@ types: $(TEST_INSTALLED)  ## check types
 gradcheck: $(INSTALLED)  ## prove the gradients of a config on its own data (CONFIG=... ARGS=...)
 	$(BIN)/windownet gradcheck $(CONFIG) $(ARGS)
 
-figures: LECTURE := graph_by_hand numeric_gradient overfitting nonlinearities initialization optimizers learning_rates
-figures: $(BENCH_INSTALLED)  ## draw every figure of the documents
+figures: LECTURE := graph_by_hand numeric_gradient overfitting nonlinearities initialization optimizers learning_rates word_vectors_move freeze_or_finetune
+figures: $(BENCH_INSTALLED)  ## draw every figure of docs/lecture.md (VECTORS=FILE SETS='NAME=CONFIG ...': the same of real data)
 	$(BIN)/python scripts/training_picture.py
 	for name in $(LECTURE); do $(BIN)/python scripts/$$name.py --figure docs/$$name.png --document docs/lecture.md || exit; done
 ifdef VECTORS
-	$(BIN)/python scripts/word_vectors_move.py $(VECTORS) --figure docs/word_vectors_move.png --document docs/lecture.md
-	$(BIN)/python scripts/freeze_or_finetune.py $(VECTORS) $(SETS) --figure docs/freeze_or_finetune.png --document docs/lecture.md
-else
-	@echo "left out: the figures of word vectors, which need a file of them (make figures VECTORS=FILE SETS='NAME=CONFIG ...')"
+	$(BIN)/python scripts/word_vectors_move.py $(VECTORS) --figure docs/word_vectors_move_wikipedia.png --document docs/measurements.md
+	$(BIN)/python scripts/freeze_or_finetune.py $(VECTORS) $(SETS) --figure docs/freeze_or_finetune_wikipedia.png --document docs/measurements.md
 endif
 
 bench: RESULTS := --document docs/measurements.md

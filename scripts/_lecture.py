@@ -12,6 +12,8 @@ from rich.console import Console
 
 from windownet import config as config_module, experiment
 from windownet.config import Config
+from windownet.pretrain import loop
+from windownet.pretrain.settings import PretrainConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 BLUE, LIGHT, RED, GREY = "#2a6f97", "#7aa6c2", "#c8553d", "#b0b0b0"
@@ -47,6 +49,14 @@ def config(args: argparse.Namespace, *smaller: str) -> Config:
     # Only one of two overrides of a key would be named in a message about it: the one that counts.
     keys = {text.partition("=")[0] for text in given}
     return config_module.load(file, [text for text in smaller if text.partition("=")[0] not in keys] + given)
+
+
+def vectors_of(sentences: Iterable[str], folder: Path) -> Path:
+    """A file of word vectors that `windownet pretrain` learns from these sentences, in `folder`."""
+    (folder / "raw.txt").write_text("".join(f"{sentence}\n" for sentence in sentences), encoding="utf-8")
+    given = ["text.source=files", f"text.root={folder}", "text.files=['raw.txt']", "pretrain.width=50"]
+    settings = config_module.load_as(PretrainConfig, ROOT / "configs" / "pretrain_demo.toml", given)
+    return loop.pretrain(settings, folder, console()).folder / "vectors.safetensors"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -5,11 +5,13 @@ paper"): TV and telly are in the training data, television is not. A network is 
 vectors: with the table frozen, and fine-tuned. The figure shows the words' vectors before and after in the plane that
 fine-tuning stretched; the table, what the two networks make of the word that was left behind.
 
-    python scripts/word_vectors_move.py VECTORS --figure docs/word_vectors.png
+    python scripts/word_vectors_move.py [VECTORS] --figure docs/word_vectors_move.png
 
-VECTORS is any file that words.vectors takes and that has the words; `windownet pretrain` makes one.
+VECTORS is any file that words.vectors takes and that has the words; `windownet pretrain` makes one. Without it they are
+learned from the embedded corpus's sentences and some about screens and other things, which the script makes.
 """
 
+import random
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ import numpy as np
 
 import _lecture
 from windownet import config as config_module
-from windownet.data import vectors
+from windownet.data import demo, vectors
 from windownet.data.batches import Batch, Windows, encode
 from windownet.optim.build import TABLE, build_rowwise
 from windownet.train.prepare import Prepared, prepare
@@ -37,6 +39,29 @@ FRAMES = (
     "my {} is in the corner",
     "we saw it on the {} last night",
 )
+# Raw text that vectors are learned from: what is said of any screen, of any other thing, and of both.
+OF_SCREENS = (
+    "they watched the {} all evening",
+    "please switch the {} off before you go",
+    "the match is on the {} tonight",
+    "the children sat in front of the {}",
+    "which channel is on the {} now",
+    "the {} was showing a film",
+    "he fell asleep in front of the {}",
+    "the news came on the {} at six",
+)
+OF_THINGS = (
+    "she put the {} on the table",
+    "the {} was lying on the floor",
+    "he borrowed a {} from his brother",
+    "they repaired the {} on saturday",
+    "nobody wanted the old {} any more",
+    "the {} was lost on the way home",
+    "she carried the {} up the stairs",
+    "he gave his sister a {} for her birthday",
+)
+# Of each word in the raw text: no two are said quite the same of.
+MENTIONS = 30
 
 
 def corpus() -> str:
@@ -47,6 +72,17 @@ def corpus() -> str:
         words = [word if part == "{}" else part for part in frame.split()]
         rows += [f"{w}\t{tag}" for w, tag in zip(words, tags, strict=True)] + [""]
     return "\n".join(rows) + "\n"
+
+
+def embedded_vectors(folder: Path) -> Path:
+    """Vectors learned from raw text in which screens are spoken of alike, and so are other things."""
+    draw = random.Random(0)
+    raw = [" ".join(sentence.words) for sentence in demo.sentences("train")]
+    for words, frames in (((*SCREENS, LEFT_BEHIND), OF_SCREENS), (THINGS, OF_THINGS)):
+        for word in words:
+            raw += [frame.format(word) for frame in draw.choices((*frames, *FRAMES), k=MENTIONS)]
+    draw.shuffle(raw)
+    return _lecture.vectors_of(raw, folder)
 
 
 def prepared(file: Path, folder: Path, update: str, seed: int, epochs: int) -> Prepared:
@@ -88,7 +124,7 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
     return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
 
 
-def small(file: str, folder: Path) -> Path:
+def small(file: Path, folder: Path) -> Path:
     words = {*SCREENS, LEFT_BEHIND, *THINGS, *(part for frame in FRAMES for part in frame.split())}
     found = vectors.read(file, words)
     if missing := {*SCREENS, LEFT_BEHIND} - set(found.words):
@@ -136,13 +172,13 @@ def verdict(numbers: dict[str, dict[str, list[float]]]) -> str:
 
 def main() -> None:
     parser = _lecture.parser(__doc__)
-    parser.add_argument("vectors", help="file of word vectors")
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("vectors", nargs="?", type=Path, help="file of word vectors")
+    parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--epochs", type=int, default=30)
     args = parser.parse_args()
     numbers: dict[str, dict[str, list[float]]] = {}
     with tempfile.TemporaryDirectory() as name:
-        file = small(args.vectors, Path(name))
+        file = small(args.vectors or embedded_vectors(Path(name)), Path(name))
         for update in ("freeze", "fine-tune"):
             mine = numbers[update] = {}
             for seed in range(args.seeds):

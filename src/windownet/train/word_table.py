@@ -13,7 +13,7 @@ from windownet.data.vectors import Filled, Match
 from windownet.data.vocabulary import RARE, Vocabulary
 
 # Training words where fine-tuning overtook the frozen table: 6,600 on WNUT-17, 2,500 on UNER-EWT, 5,000 on BTC; their
-# geometric mean, rounded (scripts/freeze_or_finetune.py, docs/lecture.md).
+# geometric mean, rounded (scripts/freeze_or_finetune.py, docs/measurements.md).
 ENOUGH_WORDS = 4_000
 
 
