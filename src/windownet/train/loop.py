@@ -90,7 +90,8 @@ class _Run:
         steps = self._epochs * prepared.epochs.steps
         optimizer = build_rowwise(config, steps)
         self._rate = jax.jit(schedules.build(config.schedule, config.optimizer, steps))
-        self._step = Step(Training(prepared.network, optimizer, config.words.anchor, config.train.average))
+        average, parts = config.train.average, config.train.accumulate
+        self._step = Step(Training(prepared.network, optimizer, config.words.anchor, average, parts))
         self._predict = Predictor(prepared.network)
         self._dev = prepared.encode(prepared.splits.dev)
         self._tokens_a_call = len(prepared.train.positions) / prepared.epochs.calls
