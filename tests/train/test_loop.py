@@ -80,16 +80,6 @@ def test_a_run(tmp_path: Path) -> None:
     assert config.load(tmp_path / "run/config.toml") == prepared.config
 
 
-def test_the_same_config_gives_the_same_bits(tmp_path: Path) -> None:
-    weights = []
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        run(make(tmp_path / name, regularization={"input_dropout": 0.2}), tmp_path / name / "run")
-        weights.append(artifact.load(tmp_path / name / "run/last").params)
-    assert (weights[0]["words"] == weights[1]["words"]).all()
-    assert (weights[0]["output"]["w"] == weights[1]["output"]["w"]).all()
-
-
 def test_a_model_that_only_says_o_is_warned_about(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def only_outside(self: object, params: object, encoded: Encoded) -> np.ndarray:
         return np.zeros(len(encoded.positions), np.int32)
