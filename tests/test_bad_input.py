@@ -134,7 +134,7 @@ def test_evaluate_answers_a_bad_file(finished, tmp_path, content, line, message)
         (None, False, "", "required a file, found nothing there", 0),
         ("folder", False, "", "required a file, got a directory", 0),
         (b"", False, None, None, 0),
-        (b"# a\n", True, None, None, 0),
+        (b"# a\n", True, None, None, 1),
         (b"Anna\nf\xe9\n", False, ":2", "required UTF-8, got byte 0xe9 at byte 1", 1),
         (b"Anna\n\nf\0o\n", False, ":3", "required text, got a NUL at character 1", 1),
         (b"Anna\tO\n\nfoo\tO\nbar\n", True, ":4", "required at least 2 columns separated by a tab, got 1 ('bar')", 1),

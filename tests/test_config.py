@@ -110,7 +110,10 @@ def test_a_misspelt_key_is_answered_with_the_right_one(key):
     [
         ({"trian": {}}, "trian: unknown key; did you mean train?"),
         ({"zzz": {}}, "zzz: unknown key; a config has " + ", ".join(Config.model_fields)),
-        ({"train": {"zzz": 1}}, "train.zzz: unknown key; section train has epochs, batch_size, steps_per_call, "),
+        (
+            {"train": {"zzz": 1}},
+            "train.zzz: unknown key; section train has epochs, batch_size, accumulate, steps_per_call, ",
+        ),
         ({"train": 3}, "train: required a section, [train], got 3"),
         ({"train": [{}]}, "train: required a section, [train], got ({},)"),
         (

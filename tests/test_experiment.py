@@ -1,6 +1,7 @@
 """Many runs in one program are the runs one by one."""
 
 import io
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from rich.console import Console
 
 from windownet import config, experiment
 from windownet.errors import InputError
-from windownet.train import loop, run_folder
+from windownet.train import accumulate, loop, run_folder
 from windownet.train.prepare import prepare
 
 TRAIN = [
@@ -80,6 +81,29 @@ def test_scored_now_and_then_and_at_the_end(base: config.Config) -> None:
     assert len(outcome.dev) == 3
     assert len(outcome.losses) == 5
     assert outcome.best_epoch in (2, 4, 5)
+
+
+def test_batches_that_make_a_step_together_are_one_larger_batch(
+    base: config.Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts, mean = [], accumulate.mean
+    monkeypatch.setattr(accumulate, "mean", lambda *arguments: parts.append(arguments[-1]) or mean(*arguments))
+    base = config.change(base, {"regularization.hidden_dropout": 0.0, "words.anchor": 0.1, "words.unfreeze_after": 1})
+    # 112 words make six steps of 18 or 19 windows: the third batch of each is shorter than the others.
+    settings = [{"train.batch_size": 24}, {"train.batch_size": 8, "train.accumulate": 3}]
+    whole, parted = experiment.run(base, settings)
+    assert parted.losses == pytest.approx(whole.losses, rel=1e-4)
+    assert (parted.dev, parted.test) == (whole.dev, whole.test)
+    assert whole.dev[-1].f1 > 50
+    assert set(parts) == {1, 3}
+    parts.clear()
+    changed = config.change(base, settings[1])
+    run_folder.create(tmp_path / "run", changed.to_toml())
+    prepared = prepare(changed)
+    assert loop.train(prepared, tmp_path / "run", Console(file=io.StringIO())).test == parted.test
+    assert set(parts) == {3}
+    steps = [json.loads(line)["step"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[:-1]]
+    assert steps[-1] == 3 * prepared.epochs.steps == 3 * 6
 
 
 def test_fewer_sentences(base: config.Config) -> None:

@@ -34,7 +34,7 @@ LIBRARIES = {
     "datasets": {"data"},
     "rich": {"autodiff", "train", "pretrain", "experiment", "verbs", "cli"},
     "click": {"verbs", "cli"},
-    "matplotlib": {"train", "verbs"},
+    "matplotlib": {"train"},
 }
 
 

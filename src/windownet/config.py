@@ -115,7 +115,7 @@ class WordsConfig(Section):
         "fine-tune", description="whether training moves the table; auto: decided by the size of the training data"
     )
     unfreeze_after: int = Field(0, ge=0, description="fine-tune, auto: epochs in which the table still stays as it is")
-    anchor: float = Field(0.0, ge=0, description="L2 penalty that draws a batch's rows to what training began with")
+    anchor: float = Field(0.0, ge=0, description="L2 penalty that draws a step's rows to what training began with")
 
 
 class ModelConfig(Section):
@@ -269,7 +269,10 @@ class TrainConfig(Section):
     """The run itself."""
 
     epochs: Count = Field(10, description="passes over the training data")
-    batch_size: Count = Field(128, description="windows B in a step")
+    batch_size: Count = Field(128, description="windows B in a batch")
+    accumulate: Count = Field(
+        1, description="batches A that make one step, by the mean over all their windows; to save memory"
+    )
     steps_per_call: Count = Field(32, description="steps that one call of the compiled program runs, at most")
     patience: int = Field(0, ge=0, description="epochs without a better dev F1 after which the run stops; 0: never")
     average: Annotated[float, Field(ge=0, le=0.99999)] = Field(

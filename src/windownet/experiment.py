@@ -207,9 +207,8 @@ class _Program:
             # Not validated: a traced value is no number that the schema knows.
             changed = getattr(config, section).model_copy(update={field: traced})
             config = config.model_copy(update={section: changed})
-        return Training(
-            self._prepared.network, build_rowwise(config, self._steps), config.words.anchor, config.train.average
-        )
+        optimizer, run = build_rowwise(config, self._steps), config.train
+        return Training(self._prepared.network, optimizer, config.words.anchor, run.average, run.accumulate)
 
 
 class _Predictor:

@@ -1,5 +1,6 @@
 import dataclasses
 import errno
+import os
 import shutil
 from pathlib import Path
 
@@ -107,6 +108,23 @@ def test_a_save_that_breaks_leaves_the_old_model(tmp_path, monkeypatch, method, 
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
     artifact.save(make(1), tmp_path / "model")
     assert_equal(artifact.load(tmp_path / "model"), make(1))
+
+
+def test_a_model_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    done, rename, sync = [], Path.rename, os.fsync
+
+    def synced(handle):
+        found = next(path for path in (tmp_path, *tmp_path.rglob("*")) if path.stat().st_ino == os.fstat(handle).st_ino)
+        done.append(str(found.relative_to(tmp_path)))
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "rename", lambda path, to: (done.append("renamed"), rename(path, to))[1])
+    artifact.save(make(), tmp_path / "model")
+    before, after = done[: (at := done.index("renamed"))], done[at + 1 :]
+    assert sorted(before) == sorted([".model.new", *(f".model.new/{name}" for name in FILES)])
+    assert before[-1] == ".model.new"
+    assert after == ["."]
 
 
 def test_what_a_killed_process_left_is_cleared_and_the_old_model_put_back(tmp_path, monkeypatch):

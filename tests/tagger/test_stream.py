@@ -147,8 +147,11 @@ def without_marks(line):
 
 def test_columns_are_repeated_and_the_tag_comes_last():
     layout = ColumnFormat(word_column=1, tag_column=None, comment="# ", separator="tab", empty_word="_")
-    text = "\ufeff# id\r\n1\tAnna \tx y\tO\r\n2\t\tz\tO\n\n\n-DOCSTART-\n3\tOslo\t\tO"
-    assert tag_columns(text, layout=layout) == "1\tAnna \tx y\tO\tB-PER\n2\t\tz\tO\tO\n\n3\tOslo\t\tO\tB-PER\n\n"
+    text = "\ufeff# id\r\n# b\n1\tAnna \tx y\tO\r\n# c\n2\t\tz\tO\n# d\n\n\n# e\n-DOCSTART-\n3\tOslo\t\tO\n\n# f"
+    assert tag_columns(text, layout=layout) == (
+        "# id\n# b\n1\tAnna \tx y\tO\tB-PER\n# c\n2\t\tz\tO\tO\n# d\n\n# e\n"
+        "-DOCSTART-\n\n3\tOslo\t\tO\tB-PER\n\n# f\n\n"
+    )
     assert tag_columns(text, "text", layout) == "[Anna](PER) _\n[Oslo](PER)\n"
     first, _ = map(json.loads, tag_columns(text, "jsonl", layout).splitlines())
     assert (first["words"], first["text"]) == (["Anna", "_"], "Anna _")
@@ -277,7 +280,7 @@ def test_a_pipe_of_columns_is_answered_sentence_by_sentence():
 
     # A whole sentence is answered whatever else came with it: the next one's beginning, a comment, blank lines.
     layout = [b"Anna\n", b"saw\n\n", b"Oslo\n\nTo", b"m\n\n\n", b"a\n\n-DOCSTART-\n\n", b"b\n\nc\nd\n", b"\n"]
-    pieces = list(zip(layout, [0, 1, 1, 1, 1, 1, 1], strict=True))
+    pieces = list(zip(layout, [0, 1, 1, 1, 2, 1, 1], strict=True))
     assert talk(tag, pieces).decode() == tag_columns(b"".join(layout).decode())
 
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -80,14 +81,34 @@ def test_a_run(tmp_path: Path) -> None:
     assert config.load(tmp_path / "run/config.toml") == prepared.config
 
 
-def test_the_same_config_gives_the_same_bits(tmp_path: Path) -> None:
-    weights = []
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        run(make(tmp_path / name, regularization={"input_dropout": 0.2}), tmp_path / name / "run")
-        weights.append(artifact.load(tmp_path / name / "run/last").params)
-    assert (weights[0]["words"] == weights[1]["words"]).all()
-    assert (weights[0]["output"]["w"] == weights[1]["output"]["w"]).all()
+def test_no_speed_counts_compilation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+
+    def now() -> float:
+        clock[0] += 0.001
+        return clock[0]
+
+    class SlowlyCompiled(loop.Step):
+        def __call__(self, *arguments: Any, **options: Any) -> Any:
+            traces = self.traces
+            came = super().__call__(*arguments, **options)
+            clock[0] += 1e6 * (self.traces - traces)
+            return came
+
+    monkeypatch.setattr(time, "perf_counter", now)
+    monkeypatch.setattr(loop, "Step", SlowlyCompiled)
+    # An epoch is one call. The first one compiles, and the second, in which the table begins to move, again.
+    sections: dict[str, dict[str, object]] = {"train": {"epochs": 4, "steps_per_call": 99}}
+    result, text = run(make(tmp_path, words={"unfreeze_after": 1}, **sections), tmp_path / "run")
+    records = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    speeds = [record["tokens_per_second"] for record in records if record["kind"] != "step"]
+    assert speeds[:2] == [None, None]
+    assert min(*speeds[2:], result.tokens_per_second or 0) > 1000
+    assert len(speeds) == 5
+    assert [line.split("tokens/s")[0].split()[-1] == "-" for line in text.splitlines()] == [True, True, False, False]
+
+    result, _ = run(make(tmp_path, train={"epochs": 1, "steps_per_call": 99}), tmp_path / "single")
+    assert result.tokens_per_second is None
 
 
 def test_a_model_that_only_says_o_is_warned_about(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

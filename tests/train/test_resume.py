@@ -122,6 +122,7 @@ def copied(cut: Path, tmp_path: Path) -> Path:
         {
             "optimizer": {"name": "momentum", "rows": "replay"},
             "words": {"anchor": 0.1},
+            "train": {"batch_size": 5, "accumulate": 2},
             "schedule": {"name": "cosine", "warmup": 0.2},
         },
         {"words": {"unfreeze_after": 2}, "train": {"epochs": 4, "steps_per_call": 3}},

@@ -1,11 +1,13 @@
 """The verb sweep, as a person meets it."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
+from windownet import experiment
 from windownet.cli import main
 
 TEXT = "ann B-PER\nmet O\nbob B-PER\n\nrome B-LOC\nslept O\n\n" * 8
@@ -63,6 +65,21 @@ def test_bad_input_is_one_line(config: Path, settings: list[str], message: str) 
     assert result.exit_code == 2
     assert result.stderr.count("\n") == 1
     assert message in result.stderr
+
+
+def test_matplotlib_is_missed_before_the_runs(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(*_: object) -> None:
+        raise AssertionError("the runs came first")
+
+    monkeypatch.setattr(experiment, "run", run)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    result = sweep(config, "train.seed=0,1", "--figure", tmp_path / "f.png")
+    assert (result.exit_code, result.stderr) == (
+        2,
+        "windownet: --figure: required matplotlib, which is not installed; install windownet[bench], or leave "
+        "--figure out\n",
+    )
+    assert not (tmp_path / "f.png").exists()
 
 
 def test_files_are_tried_before_the_runs_and_kept_until_after_them(config: Path, tmp_path: Path) -> None:

@@ -69,17 +69,20 @@ class ColumnFormat:
 
 
 class Block(NamedTuple):
-    """One sentence as its file has it.
+    """What stands between two blank lines or document markers, as its file has it: a sentence, or none.
 
     Attributes:
-      words: T words.
+      words: T words; none where there are only other lines.
       rows: the T rows' columns, unchanged.
       lines: the T rows' 1-based lines.
+      others: comments, and the document marker that ends a block without words: how many rows stand before each, and
+        its text.
     """
 
     words: list[str]
     rows: list[list[str]]
     lines: list[int]
+    others: list[tuple[int, str]]
 
 
 def read(path: str | Path, format: ColumnFormat) -> list[Sentence]:
@@ -132,17 +135,33 @@ def blocks(lines: Iterable[bytes], name: str, format: ColumnFormat) -> Iterator[
     Yields:
       The sentences in order.
     """
+    return (block for block in all_blocks(lines, name, format) if block.words)
+
+
+def all_blocks(lines: Iterable[bytes], name: str, format: ColumnFormat) -> Iterator[Block]:
+    """As `blocks`, and between the sentences what stands there: every line but the blank ones is in one of the blocks.
+
+    Args, raises: as `stream`.
+
+    Yields:
+      The blocks in order.
+    """
     required = format._required_columns
-    block = Block([], [], [])
+    block = Block([], [], [], [])
     for line, raw in enumerate(lines, start=1):
         text = decode_line(raw, name, line)
         if format.comment and text.startswith(format.comment):
+            block.others.append((len(block.rows), text))
             continue
         columns = [] if not text or text.isspace() else format.split(text)
         if not columns or _is_marker(columns, format):
-            if block.words:
+            if block.words or (block.others and not columns):
                 yield block
-                block = Block([], [], [])
+                block = Block([], [], [], [])
+            if columns:
+                block.others.append((0, text))
+                yield block
+                block = Block([], [], [], [])
             continue
         if len(columns) < required:
             raise InputError(
@@ -158,7 +177,7 @@ def blocks(lines: Iterable[bytes], name: str, format: ColumnFormat) -> Iterator[
         block.words.append(word)
         block.rows.append(columns)
         block.lines.append(line)
-    if block.words:
+    if block.words or block.others:
         yield block
 
 

@@ -90,9 +90,13 @@ def save(artifact: Artifact, folder: Path) -> None:
         checksums = {name: _checksum(text.encode()) for name, text in texts.items()}
         checksums[_WEIGHTS] = _checksum_of_arrays(arrays)
         (fresh / _WEIGHTS).write_bytes(b"".join(checkpoint.serialize(arrays, checksums)))
+        # Else a machine that goes down after the rename might have the new name and not what is in it.
+        for path in (*(fresh / name for name in (_WEIGHTS, *_TEXTS)), fresh):
+            checkpoint.sync(path)
         if folder.exists():
             folder.rename(old)
         fresh.rename(folder)
+        checkpoint.sync(folder.parent)
     except BaseException:
         put_back(folder)
         shutil.rmtree(fresh, ignore_errors=True)

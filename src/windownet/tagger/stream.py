@@ -48,14 +48,14 @@ def tag_text(tagger: Tagger, stream: BinaryIO, write: Write, *, name: str, schem
 
 
 def tag_columns(tagger: Tagger, stream: BinaryIO, write: Write, *, name: str, layout: ColumnFormat, form: str) -> None:
-    """Tag column files: as `tag_text`, but "column" repeats the row's columns before the tag.
+    """Tag column files: as `tag_text`, but "column" repeats columns before the tag, and other lines as they are.
 
     Raises:
       InputError: a row is not of this layout; what came before it has been written.
     """
     held = _Held[columns.Block](lambda blocks: _column_output(tagger, blocks, layout, form), write)
     try:
-        for block in columns.blocks(_lines(stream, held.release), name, layout):
+        for block in columns.all_blocks(_lines(stream, held.release), name, layout):
             held.sentences.append(block)
     finally:
         held.release()
@@ -114,7 +114,12 @@ def _column_output(tagger: Tagger, blocks: list[columns.Block], layout: ColumnFo
         mentions = spans(predicted)
         if form == "column":
             rows = zip(block.rows, encode(mentions, len(block.rows), layout.scheme), strict=True)
-            out.append("".join(f"{layout.join([*row, tag])}\n" for row, tag in rows))
+            written = [layout.join([*row, tag]) for row, tag in rows]
+            for before, text in reversed(block.others):
+                written.insert(before, text)
+            out.append("".join(f"{row}\n" for row in written))
+            continue
+        if not block.words:
             continue
         starts = [0]
         for word in block.words:

@@ -23,10 +23,12 @@ def cautions(prepared: Prepared) -> list[str]:
             "regularization.l2 is the penalty in the loss"
         )
     words = len(prepared.train.positions)
-    if config.train.batch_size > words:
+    size, parts = config.train.batch_size, config.train.accumulate
+    if size * parts > words:
+        asked = f"train.batch_size = {size:,}" + (f" times train.accumulate = {parts:,}" if parts > 1 else "")
         found.append(
-            f"train.batch_size = {config.train.batch_size:,} is more than the {words:,} training words: "
-            "an epoch is one step, of a batch that is filled up with nothing"
+            f"{asked} is more than the {words:,} training words: an epoch is one step, of a batch that is filled up "
+            "with nothing"
         )
     steps = config.train.epochs * prepared.epochs.steps
     if config.schedule.warmup and not round(config.schedule.warmup * steps):

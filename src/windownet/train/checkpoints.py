@@ -32,7 +32,7 @@ class Progress:
       f1: dev F1 of each epoch, percent.
       compilations: programs compiled so far, each counted once however often the run was resumed.
       seconds: wall time so far.
-      timed_tokens: training words of all calls but each process's first, which compiles.
+      timed_tokens: training words of all calls but those that compiled.
       timed_seconds: wall time of these calls.
     """
 

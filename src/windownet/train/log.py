@@ -135,15 +135,24 @@ class RunLog:
             self._progress.update(self._task, advance=1, epoch=epoch, loss=f"{loss:.4f}", speed=f"{speed:,}")
 
     def epoch(
-        self, *, epoch: int, epochs: int, step: int, loss: float, tokens_per_second: float, dev: Scores, best: bool
+        self,
+        *,
+        epoch: int,
+        epochs: int,
+        step: int,
+        loss: float,
+        tokens_per_second: float | None,
+        dev: Scores,
+        best: bool,
     ) -> None:
-        """Record an epoch with its dev scores."""
+        """Record an epoch with its dev scores; its speed is None where all its calls compiled."""
+        speed = None if tokens_per_second is None else round(tokens_per_second)
         self._write(
             kind="epoch",
             epoch=epoch,
             step=step,
             loss=loss,
-            tokens_per_second=round(tokens_per_second),
+            tokens_per_second=speed,
             dev=dev.to_json(),
             best=best,
         )
@@ -152,7 +161,7 @@ class RunLog:
         remarks = [remark for remark, holds in (("best", best), ("only O", dev.predicts_only_outside)) if holds]
         self.say(
             f"epoch {epoch:>{len(str(epochs))}}/{epochs}  loss {loss:.4f}  dev F1 {dev.f1:6.2f}  "
-            f"{tokens_per_second:>9,.0f} tokens/s  {', '.join(remarks)}".rstrip()
+            f"{'-' if speed is None else f'{speed:,}':>9} tokens/s  {', '.join(remarks)}".rstrip()
         )
 
     def end(self, **figures: Any) -> None:

@@ -40,7 +40,7 @@ class Result:
       dev: scores of that model on dev.
       test: on test; None where there is no test part.
       seconds: wall time of all epochs, scoring on dev included.
-      tokens_per_second: training words a second, without the first call, which compiles.
+      tokens_per_second: training words a second, without the calls that compiled; None where there was no other.
     """
 
     folder: Path
@@ -48,7 +48,7 @@ class Result:
     dev: Scores
     test: Scores | None
     seconds: float
-    tokens_per_second: float
+    tokens_per_second: float | None
 
 
 def train(
@@ -90,7 +90,8 @@ class _Run:
         steps = self._epochs * prepared.epochs.steps
         optimizer = build_rowwise(config, steps)
         self._rate = jax.jit(schedules.build(config.schedule, config.optimizer, steps))
-        self._step = Step(Training(prepared.network, optimizer, config.words.anchor, config.train.average))
+        average, parts = config.train.average, config.train.accumulate
+        self._step = Step(Training(prepared.network, optimizer, config.words.anchor, average, parts))
         self._predict = Predictor(prepared.network)
         self._dev = prepared.encode(prepared.splits.dev)
         self._tokens_a_call = len(prepared.train.positions) / prepared.epochs.calls
@@ -101,7 +102,6 @@ class _Run:
         self._compiled_before = 0
         self._ran_before: set[bool] = set()
         self._ran: set[bool] = set()
-        self._calls_here = 0
 
     def run(self, resume: bool) -> Result:
         try:
@@ -153,15 +153,16 @@ class _Run:
         progress, epoch = self._progress, self._progress.epoch
         tokens, seconds = progress.timed_tokens, progress.timed_seconds
         # One call stays in flight: its losses are fetched when the next one has been given to the device.
-        in_flight: tuple[int, jax.Array, Statistics] | None = None
+        in_flight: tuple[int, jax.Array, Statistics, bool] | None = None
         frozen = self._is_frozen(epoch)
         self._clock = time.perf_counter()
         for call, batches in enumerate(prefetch(self._prepared.epochs.epoch(epoch, progress.calls)), progress.calls):
+            traces = self._step.traces
             state, losses, statistics = self._call(state, batches, frozen)
             self._ran.add(frozen)
             if in_flight is not None:
                 self._fetch(*in_flight)
-            in_flight = (call, losses, statistics)
+            in_flight = (call, losses, statistics, self._step.traces > traces)
             if self._interrupts.asked or self._checkpoints.are_due():
                 self._fetch(*in_flight)
                 in_flight = None
@@ -186,7 +187,7 @@ class _Run:
             epochs=self._epochs,
             step=epoch * self._prepared.epochs.steps,
             loss=float(np.mean(progress.losses)),
-            tokens_per_second=(progress.timed_tokens - tokens) / max(progress.timed_seconds - seconds, 1e-9),
+            tokens_per_second=_speed(progress.timed_tokens - tokens, progress.timed_seconds - seconds),
             dev=dev,
             best=best,
         )
@@ -220,13 +221,12 @@ class _Run:
             return self._step.watched(state, batches, frozen=frozen)
         return *self._step(state, batches, frozen=frozen), {}
 
-    def _fetch(self, call: int, losses: jax.Array, statistics: Statistics) -> None:
+    def _fetch(self, call: int, losses: jax.Array, statistics: Statistics, compiled: bool) -> None:
         progress = self._progress
         fetched = np.asarray(losses)
         now = time.perf_counter()
         elapsed, self._clock = max(now - self._clock, 1e-9), now
-        self._calls_here += 1
-        if self._calls_here > 1 or self._prepared.epochs.calls == 1:
+        if not compiled:
             progress.timed_tokens += self._tokens_a_call
             progress.timed_seconds += elapsed
         first = call * len(fetched)
@@ -286,12 +286,12 @@ class _Run:
             dev=scores["dev"],
             test=scores.get("test"),
             seconds=seconds,
-            tokens_per_second=progress.timed_tokens / max(progress.timed_seconds, 1e-9),
+            tokens_per_second=_speed(progress.timed_tokens, progress.timed_seconds),
         )
         self._log.end(
             best_epoch=result.best_epoch,
             seconds=round(seconds, 2),
-            tokens_per_second=round(result.tokens_per_second),
+            tokens_per_second=None if result.tokens_per_second is None else round(result.tokens_per_second),
             compilations=self._compilations(),
             **{part: figures.to_json() for part, figures in scores.items()},
         )
@@ -321,3 +321,7 @@ class _Run:
             f"epoch {self._progress.epoch - 1}, the last one finished, is kept in {self._folder / run_folder.LAST}, "
             f"epoch {self._progress.best_epoch}, the best, in {self._folder / run_folder.BEST}{kept}"
         )
+
+
+def _speed(tokens: float, seconds: float) -> float | None:
+    return tokens / max(seconds, 1e-9) if tokens else None

@@ -33,7 +33,7 @@ class Prepared:
       tags: L tags by number, in the network's scheme.
       network: the network, without parameters.
       train: the training data, encoded.
-      epochs: its batches.
+      epochs: its batches, each of all windows of a step.
       words: the word table's first values and what training may do to it.
     """
 
@@ -82,7 +82,7 @@ def prepare(config: Config, console: Console | None = None) -> Prepared:
         config.model.window // 2,
         ([numbers[tag] for tag in tags.convert(sentence.tags, config.model.scheme)] for sentence in splits.train),
     )
-    windows = Windows(train, len(vocabulary), config.model.window, config.train.batch_size)
+    windows = Windows(train, len(vocabulary), config.model.window, config.train.batch_size * config.train.accumulate)
     epochs = Epochs(windows, config.train.steps_per_call, config.train.seed, config.regularization.word_dropout)
     counts = tuple(np.bincount(train.tags, minlength=len(names)).tolist())
     network = dataclasses.replace(

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from windownet.config import Config
-from windownet.errors import InputError
 from windownet.optim import schedules
+from windownet.train import picture
 
 _WIDTH, _HEIGHT = 72, 8
 _EIGHTHS = " ▁▂▃▄▅▆▇█"
@@ -67,20 +67,11 @@ def draw(curve: Curve, file: Path) -> None:
     Raises:
       InputError: matplotlib is not there, or the file cannot be written.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise InputError(
-            "--png: required matplotlib, which is not installed; install windownet[bench], or leave --png out"
-        ) from None
-    figure = Figure(figsize=(7, 3), layout="constrained")
+    figure = picture.blank("--png")
     axes = figure.add_subplot()
     axes.plot(np.arange(len(curve.rates)), curve.rates)
     axes.set(xlabel="step", ylabel="learning rate", title=curve.name, ylim=(0, None))
-    try:
-        figure.savefig(file, format="png", dpi=150)
-    except OSError as error:
-        raise InputError(f"--png {file}: cannot be written: {error.strerror}; name another file") from None
+    picture.save(figure, "--png", file)
 
 
 def _chart(rates: np.ndarray, signs: str) -> list[tuple[str, str]]:

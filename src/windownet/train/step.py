@@ -14,7 +14,7 @@ from windownet.optim import average
 from windownet.optim.average import Average
 from windownet.optim.build import TABLE
 from windownet.optim.rowwise import Rowwise, RowwiseState
-from windownet.train import statistics
+from windownet.train import accumulate, statistics
 from windownet.train.word_table import WordTable
 
 Statistics = dict[str, jax.Array]
@@ -48,10 +48,14 @@ class Training:
       optimizer: acts on touched rows of the word table.
       anchor: strength of the penalty that draws word vectors to their start.
       decay: of the parameters' moving average; 0 for none.
+      parts: A, how many parts a step's windows are taken in, one after the other; A·B windows make a step.
     """
 
-    def __init__(self, network: WindowNetwork, optimizer: Rowwise, anchor: float = 0.0, decay: float = 0.0) -> None:
+    def __init__(
+        self, network: WindowNetwork, optimizer: Rowwise, anchor: float = 0.0, decay: float = 0.0, parts: int = 1
+    ) -> None:
         self._network, self._optimizer, self._anchor, self._decay = network, optimizer, anchor, decay
+        self._parts = parts
 
     def init(self, key: jax.Array, pretrained: Any = None, found: Any = None) -> TrainState:
         """The state before the first step; rows of the word table that were `found` begin as `pretrained` [V, D]."""
@@ -64,7 +68,7 @@ class Training:
         return TrainState(params, self._optimizer.init(params), jnp.zeros((), jnp.int32), key, start, averaged)
 
     def steps(self, state: TrainState, batches: Batch, frozen: bool) -> tuple[TrainState, jax.Array]:
-        """K steps on a stack of K batches; the K losses."""
+        """K steps on a stack of K batches, each of all A·B windows of a step; the K losses."""
         one = self._frozen if frozen else self._fine_tuned
         state, (losses, _) = jax.lax.scan(lambda state, batch: one(state, batch, watch=False), state, batches)
         return state, losses
@@ -75,7 +79,7 @@ class Training:
         state, losses = self.steps(state, jax.tree.map(lambda array: array[:-1], batches), frozen)
         last = jax.tree.map(lambda array: array[-1], batches)
         state, (loss, norms) = (self._frozen if frozen else self._fine_tuned)(state, last, watch=True)
-        told = {**norms, **statistics.units(self._network, state.params, last)}
+        told = {**norms, **statistics.units(self._network, state.params, accumulate.first(last, self._parts))}
         return state, jnp.append(losses, loss), told
 
     def settle(self, state: TrainState, frozen: bool) -> TrainState:
@@ -101,7 +105,9 @@ class Training:
         params, inner = self._optimizer.touch(state.params, state.optimizer, {TABLE: batch.rows})
         key = jax.random.fold_in(state.key, state.step)
         loss_and_gradient = value_and_grad(self._network.loss, row_sparse=True)
-        loss, gradient = loss_and_gradient(params, batch, key, state.start, self._anchor)
+        loss, gradient = accumulate.mean(
+            lambda part, key: loss_and_gradient(params, part, key, state.start, self._anchor), batch, key, self._parts
+        )
         after, norms = self._updated(state._replace(params=params, optimizer=inner), gradient, watch)
         return self._averaged(after, params[TABLE], batch.rows), (loss, norms)
 
@@ -109,7 +115,10 @@ class Training:
         others = {name: leaf for name, leaf in state.params.items() if name != TABLE}
         words = state.params[TABLE]
         key = jax.random.fold_in(state.key, state.step)
-        loss, gradient = value_and_grad(lambda p: self._network.loss({**p, TABLE: words}, batch, key))(others)
+        loss_and_gradient = value_and_grad(lambda p, part, key: self._network.loss({**p, TABLE: words}, part, key))
+        loss, gradient = accumulate.mean(
+            lambda part, key: loss_and_gradient(others, part, key), batch, key, self._parts
+        )
         nothing = RowSparse(jnp.zeros(0, jnp.int32), jnp.zeros((0, words.shape[1]), words.dtype), len(words), True)
         after, norms = self._updated(state, {**gradient, TABLE: nothing}, watch)
         # A dense optimizer would let the table decay all the same.

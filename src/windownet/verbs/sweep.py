@@ -57,6 +57,7 @@ def sweep(config: Path, settings: tuple[str, ...], figure: Path | None, json_fil
     from rich.text import Text
 
     from windownet import config as config_module, experiment
+    from windownet.train import picture
 
     values = dict(_values(config, setting) for setting in settings)
     if len(values) < len(settings):
@@ -67,6 +68,7 @@ def sweep(config: Path, settings: tuple[str, ...], figure: Path | None, json_fil
             f"arguments: required at most {_MOST_RUNS:,} runs, got {len(combinations):,}; give fewer values"
         )
     base = config_module.load(config)
+    drawing = None if figure is None else picture.blank("--figure", height=3.6)
     # What cannot be written is better known before the runs than after them; what is there stays until then.
     for file in (json_file, figure):
         if file is not None:
@@ -86,7 +88,8 @@ def sweep(config: Path, settings: tuple[str, ...], figure: Path | None, json_fil
     if json_file is not None:
         _write(json_file, json.dumps([_record(outcome) for outcome in outcomes], indent=1) + "\n")
     if figure is not None:
-        draw(rows, keys, figure)
+        draw(rows, keys, drawing)
+        picture.save(drawing, "--figure", figure)
 
 
 def summary(outcomes: "Sequence[Outcome]") -> list[Row]:
@@ -114,21 +117,16 @@ def summary(outcomes: "Sequence[Outcome]") -> list[Row]:
     return rows
 
 
-def draw(rows: Sequence[Row], keys: Sequence[str], file: Path) -> None:
+def draw(rows: Sequence[Row], keys: Sequence[str], figure: Any) -> None:
     """F1 over the first key that has several values, a line for each combination of the others.
 
-    Raises:
-      InputError: matplotlib is not there, or the file cannot be written.
+    Args:
+      rows: what came of the runs.
+      keys: which keys were varied.
+      figure: an empty matplotlib figure.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise InputError(
-            "--figure: required matplotlib, which is not installed; install windownet[bench], or leave --figure out"
-        ) from None
     several = [key for key in keys if len({str(row.settings[key]) for row in rows}) > 1]
-    picture = Figure(figsize=(7, 3.6), layout="constrained")
-    axes = picture.add_subplot()
+    axes = figure.add_subplot()
     lines: dict[str, list[Row]] = {}
     for row in rows:
         lines.setdefault(", ".join(f"{key} = {row.settings[key]}" for key in several[1:]), []).append(row)
@@ -143,10 +141,6 @@ def draw(rows: Sequence[Row], keys: Sequence[str], file: Path) -> None:
     axes.set(xlabel=several[0] if several else "", ylabel=f"{'test' if rows[0].test else 'dev'} F1")
     if len(lines) > 1:
         axes.legend(frameon=False)
-    try:
-        picture.savefig(file, format="png", dpi=150)
-    except OSError as error:
-        raise InputError(f"--figure {file}: cannot be written: {error.strerror}; name another file") from None
 
 
 def _values(config: Path, setting: str) -> tuple[str, list[Any]]:

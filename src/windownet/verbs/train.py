@@ -135,9 +135,9 @@ def _show(result: "Result") -> None:
         if scores is not None:
             out.print(scores_table(f"{part}, model of epoch {result.best_epoch}", scores))
     test = f"  test F1 {result.test.f1:.2f}" if result.test else ""
+    speed = "" if result.tokens_per_second is None else f"  {result.tokens_per_second:,.0f} tokens/s"
     out.print(
-        f"dev F1 {result.dev.f1:.2f}{test}  {result.seconds:.1f} s  {result.tokens_per_second:,.0f} tokens/s  "
-        f"{result.folder}",
+        f"dev F1 {result.dev.f1:.2f}{test}  {result.seconds:.1f} s{speed}  {result.folder}",
         highlight=False,
         soft_wrap=True,
         markup=False,
