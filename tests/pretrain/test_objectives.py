@@ -11,7 +11,9 @@ from windownet.autodiff.check import check_gradients
 from windownet.pretrain import ranking, skipgram
 from windownet.pretrain.block import Block, joined
 from windownet.pretrain.ranking import Ranking
+from windownet.pretrain.settings import PretrainSection
 from windownet.pretrain.skipgram import SkipGram
+from windownet.pretrain.step import Step
 
 V, D, C, Q, K, T = 7, 3, 2, 3, 4, 12
 WORDS = np.array([0, 0, 3, 1, 3, 2, 5, 5, 1, 6, 3, 2, 0, 4, 1, 0], np.int32)
@@ -130,3 +132,17 @@ def test_every_width_and_word_is_drawn():
     other, _ = Ranking(radius=5, hidden=3).draw(jax.random.key(0), text, ends, jnp.zeros(4, jnp.int32))
     for slots in (drawn.negatives, other.corrupted):
         np.testing.assert_allclose(np.bincount(np.asarray(slots).reshape(-1)) / slots.size, 0.25, atol=0.03)
+
+
+def test_a_block_of_ranking_moves_its_network_by_less_than_what_it_began_with() -> None:
+    # Summed over a block's windows the gradient is large: at the words' rate all hidden units would go flat at once.
+    section = PretrainSection(objective="ranking")
+    words = np.random.default_rng(0).integers(500, size=section.block + 2 * section.window)
+    rows, slots = np.unique(words, return_inverse=True)
+    one = Block(rows.astype(np.int32)[None], slots.astype(np.int32)[None], np.zeros((1, len(words)), np.int32))
+    step = Step(section, np.full(500, 10), 100)
+    before = jax.device_get(step.init().params)
+    state, _ = step(step.init(), one)
+    for name in ("middle", "output"):
+        moved = np.abs(np.asarray(state.params[name]) - before[name])
+        assert 0 < moved.max() < before[name].std() / 2, name

@@ -34,6 +34,7 @@ steps_per_call = 4
 learning_rate = 0.3
 accumulator = 1.0
 """
+RANKING = "pretrain.objective=ranking", "pretrain.learning_rate=0.5", "pretrain.accumulator=0.01"
 
 
 def a_text():
@@ -67,7 +68,7 @@ def run(folder, name, *arguments):
 @pytest.fixture(scope="module")
 def results(folder):
     """A run of each objective that nothing disturbed."""
-    found = {name: run(folder, name, f"pretrain.objective={name}") for name in ("skipgram", "ranking")}
+    found = {"skipgram": run(folder, "skipgram"), "ranking": run(folder, "ranking", *RANKING)}
     assert all(result.exit_code == 0 for result in found.values()), [result.output for result in found.values()]
     return found
 
@@ -113,7 +114,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(folder, results, monkeypatc
         saved.append(checkpoint_save(*arguments, **options))
 
     checkpoint_save = checkpoint.save
-    settings = (f"pretrain.objective={objective}", "pretrain.checkpoint_seconds=0")
+    settings = (*RANKING, "pretrain.checkpoint_seconds=0")
     name = f"{objective}-resumed"
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "save", save)
@@ -126,7 +127,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(folder, results, monkeypatc
     # The last one is damaged besides, so that the one before has to serve.
     last = max((folder / name / "checkpoints").iterdir())
     last.write_bytes(last.read_bytes()[:-1])
-    result = run(folder, name, *settings[:1], "--resume")
+    result = run(folder, name, *RANKING, "--resume")
     assert result.exit_code == 0, result.output
     assert f"{last}: required a whole checkpoint" in result.stderr
     assert "going on after 12 blocks" in result.stderr

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from windownet.config import Config, load_as
-from windownet.pretrain.settings import PretrainConfig
+from windownet.pretrain.settings import PretrainConfig, PretrainSection
 
 CONFIGS = sorted(Path(__file__).parents[2].joinpath("configs").glob("pretrain_*.toml"))
 
@@ -25,3 +25,11 @@ def test_the_configs_of_the_project_are_there():
 def test_vectors_fit_a_tagger_that_is_left_as_it_is():
     text, features = PretrainConfig().text, Config().features
     assert (text.case, text.digits) == (features.case, features.digits)
+
+
+def test_ranking_has_defaults_of_its_own_and_keeps_what_is_given() -> None:
+    ranking = PretrainSection.model_validate({"objective": "ranking", "block": 128})
+    assert (ranking.learning_rate, ranking.accumulator, ranking.block) == (0.2, 0.01, 128)
+    assert PretrainSection().block == PretrainSection(objective="skipgram").block == 8192
+    assert "ranking: 2048" in str(PretrainSection.model_fields["block"].description)
+    assert PretrainSection.model_validate(ranking.model_dump()) == ranking

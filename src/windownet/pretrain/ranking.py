@@ -11,7 +11,7 @@ of a line stand zeros.
 Axes: T words of a block, C words on each side, D width, H hidden units, U rows.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -38,6 +38,9 @@ class Ranking:
     """The loss of a block, for the table `words` [V, D] and the network's parameters."""
 
     tables = ("words",)
+    # Every window of a block adds to the network's gradient, and few to that of a word: at the words' rate the first
+    # steps would drive all hidden units flat.
+    rates: ClassVar = {"words": 1.0, "*": 0.02}
 
     def __init__(self, *, radius: int, hidden: int) -> None:
         self.radius = radius

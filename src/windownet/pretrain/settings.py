@@ -1,11 +1,14 @@
 """The config of `pretrain`."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import pydantic
 from pydantic import Field
 
 from windownet.config import Count, Schema, Section, Width
+
+# What suits ranking, found on 4.8 million words: its gradients are smaller, its network wants more steps.
+_OF_RANKING = {"learning_rate": 0.2, "accumulator": 0.01, "block": 2048}
 
 
 class TextConfig(Section):
@@ -35,13 +38,21 @@ class PretrainSection(Section):
     subsample: float = Field(
         1e-3, ge=0, lt=1, description="words of a larger share of the text are thinned out; 0: none"
     )
-    learning_rate: float = Field(0.5, gt=0, description="Adagrad's first rate; it falls in a line to a thousandth")
-    accumulator: float = Field(10.0, gt=0, description="Adagrad's sum of squares before the first step")
+    learning_rate: float = Field(
+        0.5, gt=0, description="Adagrad's first rate; it falls in a line to a thousandth (ranking: 0.2)"
+    )
+    accumulator: float = Field(10.0, gt=0, description="Adagrad's sum of squares before the first step (ranking: 0.01)")
     epochs: Count = Field(1, description="passes over the text")
-    block: int = Field(8192, ge=64, le=1 << 20, description="words T of a step, a multiple of 64")
+    block: int = Field(8192, ge=64, le=1 << 20, description="words T of a step, a multiple of 64 (ranking: 2048)")
     steps_per_call: Count = Field(32, description="steps that one call of the compiled program runs")
     checkpoint_seconds: float = Field(60.0, ge=0, description="least time between two checkpoints")
     seed: int = Field(0, ge=0, lt=2**32, description="of the first values, the thinning, windows and drawn words")
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _defaults_suit_the_objective(cls, given: Any) -> Any:
+        ranking = isinstance(given, dict) and given.get("objective") == "ranking"
+        return {**_OF_RANKING, **given} if ranking else given
 
     @pydantic.field_validator("block")
     @classmethod

@@ -14,7 +14,7 @@ expectation.
 Axes: T words of a block, Q words of a chunk, N chunks, C words of context on each side, K drawn words, U rows, D width.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -52,6 +52,7 @@ class SkipGram:
     """
 
     tables = ("words", "contexts")
+    rates: ClassVar = {"*": 1.0}
 
     def __init__(self, *, radius: int, negatives: int, chunk: int, shared: int) -> None:
         self.radius = radius

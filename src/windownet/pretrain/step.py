@@ -1,6 +1,6 @@
 """The compiled program of a run: many blocks a call, every buffer of the state donated."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -9,6 +9,7 @@ import numpy as np
 import optax
 
 from windownet.autodiff import value_and_grad
+from windownet.optim import by_path
 from windownet.optim.rowwise import rowwise
 from windownet.pretrain import sampler
 from windownet.pretrain.block import Block
@@ -30,6 +31,10 @@ class Objective(Protocol):
     @property
     def tables(self) -> tuple[str, ...]:
         """Names of the parameters that are tables."""
+
+    @property
+    def rates(self) -> Mapping[str, float]:
+        """Factor of the rate by pattern of a parameter's name; the first match counts."""
 
     def init(self, key: jax.Array, size: int, width: int) -> dict[str, jax.Array]:
         """First values of the parameters; the words' vectors are called `words`."""
@@ -77,9 +82,8 @@ class Step:
         # Adagrad: one block sums hundreds of gradients of a frequent word and one of a rare one, and a plain step that
         # suits the rare one throws the frequent one out of all bounds.
         rate = optax.linear_schedule(settings.learning_rate, settings.learning_rate * _LAST_RATE, blocks)
-        optimizer = rowwise(
-            optax.adagrad(rate, initial_accumulator_value=settings.accumulator), "lazy", tables=loss.tables
-        )
+        adagrad = optax.adagrad(rate, initial_accumulator_value=settings.accumulator)
+        optimizer = rowwise(optax.chain(adagrad, by_path.scale(loss.rates)), "lazy", tables=loss.tables)
         gradient = value_and_grad(loss.loss, has_aux=True, row_sparse=True)
         ends = jnp.asarray(sampler.bounds(counts))
         init_key, step_key = jax.random.split(jax.random.key(settings.seed))
