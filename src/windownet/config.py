@@ -239,6 +239,7 @@ class ScheduleConfig(Section):
         "one_cycle",
         "triangular",
         "warmup_stable_decay",
+        "plateau",
     ] = Field("constant", description="which one")
     warmup: Rate = Field(
         0.0, description="share of the run in which the rate climbs from 0 to where the schedule starts"
@@ -247,10 +248,11 @@ class ScheduleConfig(Section):
         0.0,
         ge=0,
         le=1,
-        description="linear, polynomial, cosine, one_cycle, warmup_stable_decay: factor that the rate ends with",
+        description="linear, polynomial, cosine, one_cycle, warmup_stable_decay, plateau: factor that the rate ends "
+        "with; of plateau, that it does not fall below",
     )
     power: float = Field(2.0, gt=0, le=100, description="polynomial: exponent of the share of the run that is left")
-    factor: float = Field(0.5, gt=0, le=1, description="step, exponential: what the rate is multiplied by")
+    factor: float = Field(0.5, gt=0, le=1, description="step, exponential, plateau: what the rate is multiplied by")
     every: float = Field(
         0.2,
         gt=0,
@@ -263,6 +265,9 @@ class ScheduleConfig(Section):
     start: float = Field(0.04, ge=0, le=1, description="one_cycle, triangular: factor that the rate climbs from")
     climb: Rate = Field(0.3, description="one_cycle: share of the cycle in which the rate climbs")
     decay: float = Field(0.2, gt=0, le=1, description="warmup_stable_decay: share of the run in which the rate falls")
+    patience: Count = Field(
+        2, description="plateau: epochs without a better dev F1 after which the rate falls, counted anew each time"
+    )
 
 
 class TrainConfig(Section):

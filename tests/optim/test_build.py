@@ -260,6 +260,61 @@ def test_lazy_differs_where_a_row_was_missed_and_only_there() -> None:
     np.testing.assert_allclose(*every, rtol=1e-5, atol=1e-7)
 
 
+FACTORS = (1.0, 0.3, 0.3, 0.05, 2.0)
+
+
+def run_of_epochs(c: config.Config, renewed: bool = True) -> np.ndarray:
+    """The table after epochs of 8 steps, each with its factor of the rate; touched rows are few and seldom."""
+
+    def one(params: Any, state: Any, rows: Any, k: Any, factor: Any) -> Any:
+        optimizer = build.build_rowwise(c, 40, factor)
+        params, state = optimizer.touch(params, state, {"words": rows})
+        g = {"words": jnp.cos(5 * params["words"] + k)}
+        g["words"] = RowSparse(rows, g["words"].at[rows].get(mode="fill", fill_value=0), 8, unique=True)
+        updates, state = optimizer.update(g, state, params)
+        return optax.apply_updates(params, updates), state
+
+    step = jax.jit(one, compiler_options={"xla_backend_optimization_level": 0})
+    params = {"words": jnp.asarray(arrays()["words"])}
+    state = build.build_rowwise(c, 40).init(params)
+    for k, rows in enumerate(touched(8 * len(FACTORS), 2)):
+        factor = jnp.asarray(FACTORS[k // 8], jnp.float32)
+        if k and not k % 8:
+            params, state = build.build_rowwise(c, 40).flush(params, state)
+            if renewed:
+                state = build.build_rowwise(c, 40, factor).renew(state)
+        params, state = step(params, state, jnp.asarray(rows), jnp.asarray(k, jnp.float32), factor)
+    return np.asarray(params["words"])
+
+
+@pytest.mark.parametrize(
+    ("name", "decay", "rows"), [("adam", 0.0, "exact"), ("adamw", 0.5, "exact"), ("momentum", 0.3, "exact")]
+)
+def test_rows_keep_up_with_a_rate_that_falls_between_epochs(name: str, decay: float, rows: str) -> None:
+    numbers = {"eps": 1e-8, "rates": {"words": 0.5}, "rows": rows}
+    c = make(name, decay, optimizer=numbers, schedule={"name": "linear", "warmup": 0.1})
+    exact, forgetful = run_of_epochs(c), run_of_epochs(c, renewed=False)
+
+    # The peer is optax alone, on all rows, with one schedule that has the factors in it.
+    table = jnp.asarray(FACTORS)
+    within = build.schedules.build(c.schedule, c.optimizer, 40)
+
+    def rate(k: Any) -> Any:
+        return 0.5 * table[k // 8] * within(k)
+
+    o = c.optimizer
+    direction = optax.trace(o.momentum) if name == "momentum" else optax.scale_by_adam(o.b1, o.b2, o.eps)
+    peer = optax.chain(direction, optax.add_decayed_weights(decay), optax.scale_by_learning_rate(rate))
+    params = jnp.asarray(arrays()["words"])
+    state = peer.init(params)
+    for k, rows_of_step in enumerate(touched(8 * len(FACTORS), 2)):
+        of_rows = jnp.isin(jnp.arange(8), rows_of_step)[:, None]
+        updates, state = peer.update(jnp.where(of_rows, jnp.cos(5 * params + k), 0), state, params)
+        params = optax.apply_updates(params, updates)
+    np.testing.assert_allclose(exact, params, rtol=2e-4, atol=2e-5)
+    assert np.abs(forgetful - params).max() > 1e-3
+
+
 def test_penalty_and_decay_are_one_for_sgd_and_two_for_adam() -> None:
     def penalized(optimizer: optax.GradientTransformation, strength: float) -> np.ndarray:
         return run(optax.chain(optax.add_decayed_weights(strength), optimizer))

@@ -98,6 +98,14 @@ def test_schedule_draws_the_run_of_the_config(config):
     assert filled[6:] == sorted(filled[6:], reverse=True)
 
 
+def test_schedule_says_what_it_cannot_know(config):
+    result = invoke("schedule", config, "train.batch_size=10000", "schedule.name=plateau", "schedule.warmup=0.5")
+    head, note, *_ = result.stdout.splitlines()
+    assert head == "plateau: 24 steps, 6 an epoch"
+    assert note == "its rate falls where dev scores no longer rise; this is its warm-up and peak"
+    assert re.search(r"0 │ +1 │ +0 │ first .* 23 │ +4 │ +0.001 │ last", result.stdout, re.DOTALL)
+
+
 def test_schedule_without_data_draws_a_thousand_steps(config, tmp_path):
     result = invoke("schedule", config, "data.source=columns", f"data.root={tmp_path}")
     assert result.exit_code == 0

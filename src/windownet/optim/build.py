@@ -1,5 +1,6 @@
 """The config's optimizer as an optax transformation."""
 
+import jax
 import optax
 
 from windownet.config import Config, OptimizerConfig
@@ -11,15 +12,16 @@ TABLE = "words"
 _SMALL_EPS = 1e-7
 
 
-def build(config: Config, steps: int) -> optax.GradientTransformation:
+def build(config: Config, steps: int, factor: jax.Array | None = None) -> optax.GradientTransformation:
     """The optimizer of a run of `steps` steps, for gradients that are all arrays.
 
     In this order: the gradient is clipped, made a direction by the optimizer's rule, weight decay is added, all is
     multiplied by the rate and by what scales it for some parameters, and weights beyond their norm are drawn back. Its
-    `init` raises an InputError where a pattern of optimizer.rates matches no parameter.
+    `init` raises an InputError where a pattern of optimizer.rates matches no parameter. `factor`, a scalar, multiplies
+    the rates of the schedule.
     """
     o, max_norm = config.optimizer, config.regularization.max_norm
-    rate = schedules.build(config.schedule, o, steps)
+    rate = _rate(config, steps, factor)
     parts = [_direction(o)]
     if o.clip_norm:
         parts.insert(0, optax.clip_by_global_norm(o.clip_norm))
@@ -38,14 +40,18 @@ def build(config: Config, steps: int) -> optax.GradientTransformation:
     return optax.chain(*parts)
 
 
-def build_rowwise(config: Config, steps: int) -> Rowwise:
+def build_rowwise(config: Config, steps: int, factor: jax.Array | None = None) -> Rowwise:
     """The same for a word table whose gradient is a `RowSparse`, by optimizer.rows."""
     mode, closed = config.optimizer.rows, None
     if mode == "exact":
-        schedule = schedules.build(config.schedule, config.optimizer, steps)
-        factor = by_path.factor(config.optimizer.rates, TABLE)
-        closed = _missed(config.optimizer, schedule if factor == 1 else lambda k: factor * schedule(k))
-    return rowwise(build(config, steps), "exact" if mode == "replay" else mode, tables=[TABLE], missed=closed)
+        rate, share = _rate(config, steps, factor), by_path.factor(config.optimizer.rates, TABLE)
+        closed = _missed(config.optimizer, rate if share == 1 else lambda k: share * rate(k))
+    return rowwise(build(config, steps, factor), "exact" if mode == "replay" else mode, tables=[TABLE], missed=closed)
+
+
+def _rate(config: Config, steps: int, factor: jax.Array | None) -> optax.Schedule:
+    rate = schedules.build(config.schedule, config.optimizer, steps)
+    return rate if factor is None else lambda step: factor * rate(step)
 
 
 def _direction(config: OptimizerConfig) -> optax.GradientTransformation:

@@ -51,6 +51,10 @@ class Missed(NamedTuple):
         """What rows note that have had update number `step`, given what was noted one update before."""
         return jnp.stack([self._outlook(step), before[1] + jnp.log1p(-self._decay(step))])
 
+    def renew(self, step: jax.Array, now: jax.Array) -> jax.Array:
+        """What rows note that have had update number `step`, where `now` was noted before the rates to come changed."""
+        return jnp.stack([self._outlook(step), now[1]])
+
     def catch_up(
         self, rows: jax.Array, fields: Mapping[str, jax.Array], count: jax.Array, then: jax.Array, now: jax.Array
     ) -> tuple[jax.Array, dict[str, jax.Array]]:

@@ -29,6 +29,8 @@ def build(schedule: ScheduleConfig, optimizer: OptimizerConfig, steps: int) -> o
                               the cosines of fastai and torch)
         triangular            straight from start P to P and back, in each cycle (Smith 2017)
         warmup_stable_decay   P, and a straight fall to final P at the end (Hu et al. 2024)
+        plateau               P, which the run multiplies by max(factor^n, final): n is how often `patience` epochs
+                              passed without a better dev F1, counted anew each time (optax's reduce_on_plateau)
 
     and in the warm-up it climbs straight from 0 to that of t = 0 (Goyal et al. 2017).
 
@@ -63,7 +65,7 @@ def _after_warmup(schedule: ScheduleConfig, peak: float, steps: int, length: int
     every = max(1, round(schedule.every * steps))
     last = peak * schedule.final
     match schedule.name:
-        case "constant":
+        case "constant" | "plateau":
             return optax.constant_schedule(peak)
         case "step":
             return optax.exponential_decay(peak, every, schedule.factor, staircase=True)

@@ -49,6 +49,8 @@ def show(curve: Curve, console: Console) -> None:
     """Print a chart and a table of the rates that tell most."""
     steps = len(curve.rates)
     console.print(f"{curve.name}: {steps:,} steps, {curve.steps_an_epoch:,} an epoch", highlight=False)
+    if curve.name == "plateau":
+        console.print("its rate falls where dev scores no longer rise; this is its warm-up and peak", highlight=False)
     signs = _EIGHTHS if console.encoding.lower().startswith("utf") else _PLAIN
     for label, line in _chart(curve.rates, signs):
         console.print(f"{label:>9} {line}".rstrip(), highlight=False, markup=False, soft_wrap=True)

@@ -30,6 +30,7 @@ class TrainState(NamedTuple):
       key: the run's random key; step n draws from it folded with n.
       start: words [V, D] as they were before the first step, where words.anchor draws them there; else None.
       average: the parameters' moving average, where train.average asks for one; else None.
+      factor: float32 scalar that multiplies the rate, where it falls with dev scores; else None.
     """
 
     params: Params
@@ -38,6 +39,7 @@ class TrainState(NamedTuple):
     key: jax.Array
     start: jax.Array | None = None
     average: Average | None = None
+    factor: jax.Array | None = None
 
 
 class Training:
