@@ -226,13 +226,7 @@ class _Program:
         return Scheduled(self._config(values), self._prepared.network, self._steps)
 
     def _config(self, values: Mapping[str, jax.Array]) -> Config:
-        config = self._configs[0]
-        for key, traced in values.items():
-            section, _, field = key.partition(".")
-            # Not validated: a traced value is no number that the schema knows.
-            changed = getattr(config, section).model_copy(update={field: traced})
-            config = config.model_copy(update={section: changed})
-        return config
+        return config_module.replace(self._configs[0], values)
 
 
 class _Predictor:

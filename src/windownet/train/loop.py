@@ -90,6 +90,8 @@ class _Run:
         steps = self._epochs * prepared.epochs.steps
         training = scheduled.of(config, prepared.network, steps)
         self._rate = jax.jit(schedules.build(config.schedule, config.optimizer, steps))
+        numbers = schedules.others(config, steps)
+        self._others = jax.jit(lambda step: {f"scheduled/{key}": number(step) for key, number in numbers.items()})
         self._step = Step(training)
         if isinstance(training, Scheduled):
             self._scale_rate: Callable[..., TrainState] = jax.jit(training.scale_rate, donate_argnums=0)
@@ -249,6 +251,7 @@ class _Run:
         step = (progress.epoch - 1) * self._prepared.epochs.steps + first + len(fetched)
         told = {name: float(value) for name, value in jax.device_get(statistics).items()}
         if told:
+            told |= {name: float(value) for name, value in self._others(step - 1).items()}
             told["rate"] = float(self._rate(step - 1)) * rate_factor(progress.f1, self._prepared.config.schedule)
         self._log.steps(
             epoch=progress.epoch,

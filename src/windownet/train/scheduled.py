@@ -1,5 +1,6 @@
 """Training whose numbers change as it goes."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -7,13 +8,18 @@ import jax.numpy as jnp
 
 from windownet.config import Config
 from windownet.model.network import WindowNetwork
+from windownet.optim import schedules
 from windownet.optim.build import build_rowwise
 from windownet.train.step import Training, TrainState
+
+_OF_NETWORK = {
+    f"regularization.{field}": field for field in ("input_dropout", "hidden_dropout", "label_smoothing", "l2")
+}
 
 
 def of(config: Config, network: WindowNetwork, steps: int) -> Training:
     """The training that a config describes, for a run of `steps` steps."""
-    if config.schedule.name == "plateau":
+    if config.schedule.name == "plateau" or config.schedule.others:
         return Scheduled(config, network, steps)
     return Training(network, build_rowwise(config, steps), config.words.anchor, config.train.average)
 
@@ -30,10 +36,12 @@ class Scheduled(Training):
     def __init__(self, config: Config, network: WindowNetwork, steps: int) -> None:
         super().__init__(network, build_rowwise(config, steps), config.words.anchor, config.train.average)
         self._config, self._steps = config, steps
+        self._numbers = schedules.others(config, steps)
 
     def init(self, key: jax.Array, pretrained: Any = None, found: Any = None) -> TrainState:
         """As `Training` has it; the rate is that of its schedule."""
-        return super().init(key, pretrained, found)._replace(factor=jnp.ones((), jnp.float32))
+        factor = jnp.ones((), jnp.float32) if self._config.schedule.name == "plateau" else None
+        return super().init(key, pretrained, found)._replace(factor=factor)
 
     def settle(self, state: TrainState, frozen: bool) -> TrainState:
         """As `Training` has it."""
@@ -52,5 +60,10 @@ class Scheduled(Training):
         return self._at(state)._frozen(state, *rest, **options)
 
     def _at(self, state: TrainState) -> Training:
+        numbers = {key: number(state.step) for key, number in self._numbers.items()}
+        of_network = {field: numbers[key] for key, field in _OF_NETWORK.items() if key in numbers}
+        network = dataclasses.replace(self._network, **of_network)
+        anchor = numbers.get("words.anchor", self._config.words.anchor)
+        # The optimizer takes the numbers by its own count, so that it has those of a step that it replays.
         optimizer = build_rowwise(self._config, self._steps, state.factor)
-        return Training(self._network, optimizer, self._config.words.anchor, self._config.train.average)
+        return Training(network, optimizer, anchor, self._config.train.average)

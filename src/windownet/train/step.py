@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from windownet.autodiff import RowSparse, value_and_grad
+from windownet.autodiff.scalars import Scalar, is_zero
 from windownet.data.batches import Batch
 from windownet.model.network import Params, WindowNetwork
 from windownet.optim import average
@@ -52,7 +53,7 @@ class Training:
       decay: of the parameters' moving average; 0 for none.
     """
 
-    def __init__(self, network: WindowNetwork, optimizer: Rowwise, anchor: float = 0.0, decay: float = 0.0) -> None:
+    def __init__(self, network: WindowNetwork, optimizer: Rowwise, anchor: Scalar = 0.0, decay: float = 0.0) -> None:
         self._network, self._optimizer, self._anchor, self._decay = network, optimizer, anchor, decay
 
     def init(self, key: jax.Array, pretrained: Any = None, found: Any = None) -> TrainState:
@@ -61,7 +62,7 @@ class Training:
         params = self._network.init(init_key)
         if pretrained is not None:
             params[TABLE] = jnp.where(found[:, None], pretrained, params[TABLE])
-        start = jnp.copy(params[TABLE]) if self._anchor else None
+        start = jnp.copy(params[TABLE]) if not is_zero(self._anchor) else None
         averaged = average.begin(params, TABLE) if self._decay else None
         return TrainState(params, self._optimizer.init(params), jnp.zeros((), jnp.int32), key, start, averaged)
 
