@@ -355,3 +355,14 @@ def test_every_number_of_a_step_but_the_rate_may_have_a_curve():
     assert set(config_module.SCHEDULABLE) == {key for key in scalars if key.startswith(sections)} - {
         "optimizer.learning_rate"
     }
+
+
+def test_a_table_of_curves_is_told_as_toml_has_it():
+    others = {"optimizer.b1": {"name": "linear", "final": 0.5}, "optimizer.eps": {}}
+    assert config_module.value(parse({"schedule": {"others": others}}, "test"), "schedule.others") == others
+
+
+def test_an_array_of_a_program_may_stand_for_a_number():
+    traced = object()
+    changed = config_module.replace(Config(), {"optimizer.b1": traced, "train.seed": 5})
+    assert (changed.optimizer.b1, changed.optimizer.b2, changed.train.seed) == (traced, 0.999, 5)

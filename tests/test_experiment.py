@@ -100,9 +100,14 @@ def test_wrong_settings_are_named(base: config.Config) -> None:
         experiment.run(base, [{}, {"train.patience": 3}])
 
 
-def test_a_rate_that_falls_with_dev_scores_does_so_in_each_run(base: config.Config, tmp_path: Path) -> None:
+def test_a_rate_falls_with_the_dev_scores_of_each_run_and_other_numbers_by_curves(
+    base: config.Config, tmp_path: Path
+) -> None:
     changes = {"schedule.name": "plateau", "schedule.patience": 1, "schedule.factor": 0.1, "train.epochs": 6}
-    settings = [{**changes, "optimizer.learning_rate": rate} for rate in (0.02, 0.2)]
+    falls = {"name": "linear"}
+    changes["schedule.others"] = {"optimizer.weight_decay": falls, "regularization.hidden_dropout": falls}
+    varied = ((0.02, 0.1), (0.2, 0.9))
+    settings = [{**changes, "optimizer.learning_rate": r, "optimizer.weight_decay": d} for r, d in varied]
     outcomes = experiment.run(base, settings)
     f1 = [[scores.f1 for scores in outcome.dev] for outcome in outcomes]
     changed = config.change(base, settings[1])

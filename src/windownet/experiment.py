@@ -100,7 +100,8 @@ def run(
         )
     groups: dict[str, list[int]] = {}
     for number, changed in enumerate(configs):
-        same = config_module.change(changed, {key: config_module.value(config, key) for key in VARIED})
+        # Not checked: a decay of 0 need not go with what else the run sets.
+        same = config_module.replace(changed, {key: config_module.value(config, key) for key in VARIED})
         groups.setdefault(same.to_toml(), []).append(number)
     outcomes: dict[int, Outcome] = {}
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()

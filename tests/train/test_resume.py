@@ -122,7 +122,11 @@ def copied(cut: Path, tmp_path: Path) -> Path:
         {
             "optimizer": {"name": "momentum", "rows": "replay"},
             "words": {"anchor": 0.1},
-            "schedule": {"name": "cosine", "warmup": 0.2},
+            "schedule": {
+                "name": "cosine",
+                "warmup": 0.2,
+                "others": {key: {"name": "linear"} for key in ("words.anchor", "optimizer.momentum")},
+            },
         },
         {"words": {"unfreeze_after": 2}, "train": {"epochs": 4, "steps_per_call": 3}},
         # The first epoch's F1 is 100.
