@@ -127,6 +127,41 @@ def test_a_misspelt_key_is_answered_with_the_right_one(key):
         ),
         ({"data": {"train": "a\0b"}}, "data.train: required UTF-8 text without NUL, got 'a\\x00b'"),
         ({"data": {"drop_types": ["\udcff"]}}, "data.drop_types: required UTF-8 text without NUL, got ('\\udcff',)"),
+        (
+            {"schedule": {"others": {"optimizer.eps": {"patience": 1}}}},
+            "schedule.others.optimizer.eps.patience: unknown key; a curve has name, warmup, final, power, factor, ",
+        ),
+        (
+            {"schedule": {"others": {"optimizer.eps": {"finel": 1}}}},
+            "schedule.others.optimizer.eps.finel: unknown key; did you mean schedule.others.optimizer.eps.final?",
+        ),
+        (
+            {"schedule": {"others": {"optimizer.eps": 3}}},
+            'schedule.others.optimizer.eps: required a table, such as {name = "linear"}, got 3',
+        ),
+        (
+            {"schedule": {"others": {"hidden_dropout": {}}}},
+            "schedule.others.hidden_dropout: required one of words.anchor, regularization.input_dropout, ",
+        ),
+        (
+            {"schedule": {"others": {"words.anchor": {}}}},
+            "schedule.others.words.anchor: required words.anchor above 0, got 0; set what the curve is to be a factor",
+        ),
+        (
+            {"schedule": {"others": {"optimizer.b1": {"name": "plateau"}}}},
+            "schedule.others.optimizer.b1.name: required another than 'plateau', which is for the rate; take 'step'",
+        ),
+        (
+            {"schedule": {"others": {"optimizer.b1": {"name": "warmup_stable_decay", "warmup": 0.5, "decay": 0.7}}}},
+            "schedule.others.optimizer.b1.decay: required at most what schedule.others.optimizer.b1.warmup = 0.5 ",
+        ),
+        *(
+            (
+                {"schedule": {"others": {"optimizer.eps": curve}}},
+                f"schedule.others.optimizer.eps: required a curve that stays above 0, got '{curve['name']}'; leave its",
+            )
+            for curve in ({"name": "linear"}, {"name": "step", "warmup": 0.1}, {"name": "triangular", "start": 0.0})
+        ),
         ({"optimizer": {"name": "adan"}}, "optimizer.name: required one of 'sgd', 'momentum', 'nesterov'"),
     ],
 )
@@ -244,6 +279,8 @@ def changed(annotation, default, metadata):
         return (7, 9) if annotation == tuple[config_module.Width, ...] else ('"', "\u2028\\")
     if annotation is str:
         return f"{default}'\"\\ #=\n\r\t\u2028\u0085\x01\U0001f600"
+    if annotation == dict[str, config_module.Curve]:
+        return {"optimizer.eps": config_module.Curve(name="step", every=0.3), "words.anchor": config_module.Curve()}
     if annotation in (bool, dict[str, config_module.NonNegative]):
         return not default if annotation is bool else {'"output.*"': 2.0, "": 0.5}
     if annotation is int:
@@ -307,3 +344,28 @@ def test_decay_counts_the_rates_of_groups():
     optimizer = {"learning_rate": 1.0, "weight_decay": 0.5, "rates": {"words": 2.0}}
     with pytest.raises(InputError, match=r"optimizer.weight_decay: required less than 1 / optimizer.learning_rate"):
         parse({"optimizer": optimizer}, "test")
+
+
+def test_a_key_that_has_no_curve_is_answered_with_the_nearest_that_may():
+    ending = refusal(['schedule.others={"regularization.hiden_dropout" = {name = "linear"}}'])[-100:]
+    assert ending.endswith("got 'regularization.hiden_dropout'; did you mean regularization.hidden_dropout?")
+    assert refusal(['schedule.others={"x" = {}}']).endswith("got 'x'; no other number may have a curve")
+
+
+def test_every_number_of_a_step_but_the_rate_may_have_a_curve():
+    scalars = {key for key, field in FIELDS.items() if float in (field.annotation, *typing.get_args(field.annotation))}
+    sections = ("words.", "regularization.", "optimizer.")
+    assert set(config_module.SCHEDULABLE) == {key for key in scalars if key.startswith(sections)} - {
+        "optimizer.learning_rate"
+    }
+
+
+def test_a_table_of_curves_is_told_as_toml_has_it():
+    others = {"optimizer.b1": {"name": "linear", "final": 0.5}, "optimizer.eps": {}}
+    assert config_module.value(parse({"schedule": {"others": others}}, "test"), "schedule.others") == others
+
+
+def test_an_array_of_a_program_may_stand_for_a_number():
+    traced = object()
+    changed = config_module.replace(Config(), {"optimizer.b1": traced, "train.seed": 5})
+    assert (changed.optimizer.b1, changed.optimizer.b2, changed.train.seed) == (traced, 0.999, 5)

@@ -14,6 +14,7 @@ from windownet import config, experiment
 from windownet.errors import InputError
 from windownet.train import accumulate, loop, run_folder
 from windownet.train.prepare import prepare
+from windownet.train.stopping import rate_factor
 
 TRAIN = [
     "ann B-PER|met O|bob B-PER|in O|rome B-LOC",
@@ -120,6 +121,31 @@ def test_wrong_settings_are_named(base: config.Config) -> None:
         experiment.run(base, [{"train.seed": -1}])
     with pytest.raises(InputError, match=r"train.patience: required 0 for runs that are computed together, .* got 3"):
         experiment.run(base, [{}, {"train.patience": 3}])
+
+
+def test_a_rate_falls_with_the_dev_scores_of_each_run_and_other_numbers_by_curves(
+    base: config.Config, tmp_path: Path
+) -> None:
+    changes = {"schedule.name": "plateau", "schedule.patience": 1, "schedule.factor": 0.1, "train.epochs": 6}
+    falls = {"name": "linear"}
+    changes["schedule.others"] = {"optimizer.weight_decay": falls, "regularization.hidden_dropout": falls}
+    varied = ((0.02, 0.1), (0.2, 0.9))
+    settings = [{**changes, "optimizer.learning_rate": r, "optimizer.weight_decay": d} for r, d in varied]
+    outcomes = experiment.run(base, settings)
+    f1 = [[scores.f1 for scores in outcome.dev] for outcome in outcomes]
+    changed = config.change(base, settings[1])
+    factors = [[rate_factor(run[:epoch], changed.schedule) for epoch in range(6)] for run in f1]
+    # What one run's scores say is not what the other's do.
+    assert factors[0] != factors[1]
+    assert factors[1][-1] < 1
+    run_folder.create(tmp_path / "run", changed.to_toml())
+    loop.train(prepare(changed), tmp_path / "run", Console(file=io.StringIO()))
+    records = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
+    epochs = [record for record in records if record["kind"] == "epoch"]
+    assert [epoch["loss"] for epoch in epochs] == pytest.approx(outcomes[1].losses, rel=1e-3)
+    assert [epoch["dev"]["f1"] for epoch in epochs] == f1[1]
+    with pytest.raises(InputError, match=r"^schedule.name: required every = 1 with 'plateau', .* got 2; score every"):
+        experiment.run(base, settings, every=2)
 
 
 def test_interval() -> None:

@@ -7,7 +7,7 @@ import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 import pydantic
 import tomli_w
@@ -33,6 +33,28 @@ Count = Annotated[int, Field(ge=1)]
 Width = Annotated[int, Field(ge=1, le=65_536)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 NonNegative = Annotated[float, Field(ge=0)]
+
+
+# The numbers that may follow a curve of their own, beside the rate.
+SCHEDULABLE = (
+    "words.anchor",
+    "regularization.input_dropout",
+    "regularization.hidden_dropout",
+    "regularization.word_dropout",
+    "regularization.label_smoothing",
+    "regularization.l2",
+    "regularization.max_norm",
+    "optimizer.momentum",
+    "optimizer.decay",
+    "optimizer.b1",
+    "optimizer.b2",
+    "optimizer.eps",
+    "optimizer.weight_decay",
+    "optimizer.clip_value",
+    "optimizer.clip_norm",
+)
+# Of these 0 means none, or is divided by.
+_ABOVE_ZERO = ("regularization.max_norm", "optimizer.eps", "optimizer.clip_value", "optimizer.clip_norm")
 
 
 class Section(pydantic.BaseModel):
@@ -219,13 +241,13 @@ class OptimizerConfig(Section):
         "exact",
         description="the word table's updates: exact: of touched rows only, those that a row missed in closed form "
         "where there is one (for adam, adamw, nadam without eps, as replay where eps is above 1e-7; radam, lion: as "
-        "replay); replay: the same one by one; lazy: missed updates never made; "
-        "dense: of every row at every step",
+        "replay; all: as replay where schedule.others has momentum, decay, b1 or b2); replay: the same one by one; "
+        "lazy: missed updates never made; dense: of every row at every step",
     )
 
 
-class ScheduleConfig(Section):
-    """The learning rate over the run, as a factor of optimizer.learning_rate."""
+class Curve(Section):
+    """A number over the run, as a factor of what the config gives."""
 
     name: Literal[
         "constant",
@@ -239,6 +261,7 @@ class ScheduleConfig(Section):
         "one_cycle",
         "triangular",
         "warmup_stable_decay",
+        "plateau",
     ] = Field("constant", description="which one")
     warmup: Rate = Field(
         0.0, description="share of the run in which the rate climbs from 0 to where the schedule starts"
@@ -247,10 +270,11 @@ class ScheduleConfig(Section):
         0.0,
         ge=0,
         le=1,
-        description="linear, polynomial, cosine, one_cycle, warmup_stable_decay: factor that the rate ends with",
+        description="linear, polynomial, cosine, one_cycle, warmup_stable_decay, plateau: factor that the rate ends "
+        "with; of plateau, that it does not fall below",
     )
     power: float = Field(2.0, gt=0, le=100, description="polynomial: exponent of the share of the run that is left")
-    factor: float = Field(0.5, gt=0, le=1, description="step, exponential: what the rate is multiplied by")
+    factor: float = Field(0.5, gt=0, le=1, description="step, exponential, plateau: what the rate is multiplied by")
     every: float = Field(
         0.2,
         gt=0,
@@ -263,6 +287,25 @@ class ScheduleConfig(Section):
     start: float = Field(0.04, ge=0, le=1, description="one_cycle, triangular: factor that the rate climbs from")
     climb: Rate = Field(0.3, description="one_cycle: share of the cycle in which the rate climbs")
     decay: float = Field(0.2, gt=0, le=1, description="warmup_stable_decay: share of the run in which the rate falls")
+
+    def reaches_zero(self) -> bool:
+        """Whether it begins at 0, or goes towards it."""
+        ends = self.name in ("linear", "polynomial", "cosine", "one_cycle", "warmup_stable_decay") and not self.final
+        begins = self.name in ("one_cycle", "triangular") and not self.start
+        return bool(self.warmup or ends or begins)
+
+
+class ScheduleConfig(Curve):
+    """The learning rate over the run, as a factor of optimizer.learning_rate."""
+
+    patience: Count = Field(
+        2, description="plateau: epochs without a better dev F1 after which the rate falls, counted anew each time"
+    )
+    others: dict[str, Curve] = Field(
+        {},
+        description='curves of other numbers, such as {"optimizer.weight_decay" = {name = "cosine"}}: each has the '
+        "fields above, of that number in place of the rate; there may be one of " + ", ".join(SCHEDULABLE),
+    )
 
 
 class TrainConfig(Section):
@@ -317,12 +360,34 @@ class Config(Schema):
 
     @pydantic.model_validator(mode="after")
     def _schedule_fits_into_the_run(self) -> Self:
-        warmup, decay = self.schedule.warmup, self.schedule.decay
-        if self.schedule.name == "warmup_stable_decay" and warmup + decay > 1:
-            raise ValueError(
-                f"schedule.decay: required at most what schedule.warmup = {warmup:g} leaves of the run, got {decay:g}; "
-                "make one of them smaller"
-            )
+        curves = {f"schedule.others.{key}": curve for key, curve in self.schedule.others.items()}
+        for place, curve in {"schedule": self.schedule, **curves}.items():
+            if curve.name == "warmup_stable_decay" and curve.warmup + curve.decay > 1:
+                raise ValueError(
+                    f"{place}.decay: required at most what {place}.warmup = {curve.warmup:g} leaves of the run, got "
+                    f"{curve.decay:g}; make one of them smaller"
+                )
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _others_can_follow_a_curve(self) -> Self:
+        for key, curve in self.schedule.others.items():
+            place = f"schedule.others.{key}"
+            if key not in SCHEDULABLE:
+                near = difflib.get_close_matches(key, SCHEDULABLE, n=1, cutoff=0.5)
+                raise ValueError(
+                    f"{place}: required one of {', '.join(SCHEDULABLE)}, got {key!r}; "
+                    + (f"did you mean {near[0]}?" if near else "no other number may have a curve")
+                )
+            if not value(self, key):
+                raise ValueError(f"{place}: required {key} above 0, got 0; set what the curve is to be a factor of")
+            if curve.name == "plateau":
+                raise ValueError(f"{place}.name: required another than 'plateau', which is for the rate; take 'step'")
+            if key in _ABOVE_ZERO and curve.reaches_zero():
+                raise ValueError(
+                    f"{place}: required a curve that stays above 0, got {curve.name!r}; leave its warmup out and set "
+                    "its final, or its start, above 0"
+                )
         return self
 
     @pydantic.model_validator(mode="after")
@@ -411,9 +476,21 @@ def parse_as(schema: type[S], tree: dict[str, Any], name: str, overrides: Sequen
 
 
 def value(config: Config, key: str) -> Any:
-    """The value of `section.field`."""
+    """The value of `section.field`; tables of sections as plain ones."""
     section, _, field = key.partition(".")
-    return getattr(getattr(config, section), field)
+    found = getattr(getattr(config, section), field)
+    if not isinstance(found, dict):
+        return found
+    return {k: v.model_dump(exclude_defaults=True) if isinstance(v, Section) else v for k, v in found.items()}
+
+
+def replace(config: Config, values: Mapping[str, Any]) -> Config:
+    """The config with other values, {"section.field": value}, unchecked: arrays may stand for numbers."""
+    for key, other in values.items():
+        section, _, field = key.partition(".")
+        changed = getattr(config, section).model_copy(update={field: other})
+        config = config.model_copy(update={section: changed})
+    return config
 
 
 def change(config: Config, changes: Mapping[str, Any]) -> Config:
@@ -484,11 +561,13 @@ def _required(error: Any, section: str) -> str:
         case "value_error":
             return str(error["ctx"]["error"])
         case "model_type":
-            return f"a section, [{section}]"
+            return f"a section, [{section}]" if len(error["loc"]) == 1 else 'a table, such as {name = "linear"}'
         case "tuple_type":
             return 'a list, such as [1, 2] or ["a", "b"]'
         case "literal_error":
             return f"one of {error['ctx']['expected']}"
+        case "dict_type" if error["loc"][-1] == "others":
+            return 'a table, such as {"optimizer.weight_decay" = {name = "cosine"}}'
         case "dict_type":
             return 'a table, such as {words = 0.1, "output.*" = 2}'
         case "bool_type":
@@ -503,9 +582,14 @@ def _required(error: Any, section: str) -> str:
 
 def _unknown(schema: type[Schema], location: Sequence[str]) -> str:
     *above, name = location
-    section: Any = schema.model_fields[above[0]].annotation if above else schema
+    section: Any = schema
+    for part in above:
+        # What stands in a table has any name.
+        fields = getattr(section, "model_fields", None)
+        section = get_args(section)[1] if fields is None else fields[part].annotation
     known = list(section.model_fields)
     key = ".".join(location)
+    holder = "a curve" if section is Curve else f"section {above[0]}" if above else "a config"
     if near := difflib.get_close_matches(name, known, n=1, cutoff=0.5):
         return f"{key}: unknown key; did you mean {'.'.join([*above, near[0]])}?"
-    return f"{key}: unknown key; {f'section {above[0]}' if above else 'a config'} has {', '.join(known)}"
+    return f"{key}: unknown key; {holder} has {', '.join(known)}"

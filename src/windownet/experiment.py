@@ -27,10 +27,12 @@ from windownet.data.scores import Scores
 from windownet.data.sentences import Sentence
 from windownet.errors import InputError
 from windownet.model.network import Params
-from windownet.optim.build import build_rowwise
 from windownet.tagger.tagger import by_sentence, score
+from windownet.train import scheduled
 from windownet.train.prepare import Prepared, prepare
+from windownet.train.scheduled import Scheduled
 from windownet.train.step import Training, TrainState
+from windownet.train.stopping import rate_factor
 
 # What may differ between the runs of one program: arrays to it, where everything else shapes it.
 SEED = "train.seed"
@@ -83,7 +85,7 @@ def run(
       if every epoch is scored and there is a dev part. A run whose loss is not finite goes on; `losses` shows it.
 
     Raises:
-      InputError: a setting is wrong, or the data is.
+      InputError: a setting is wrong, or the data is; or the rate falls with dev scores that are not taken.
     """
     configs = [config_module.change(config, changes) for changes in settings]
     if patience := max((c.train.patience for c in configs), default=0):
@@ -91,9 +93,15 @@ def run(
             f"train.patience: required 0 for runs that are computed together, epoch by epoch, got {patience}; the best "
             "epoch of each is taken in any case"
         )
+    if every > 1 and any(c.schedule.name == "plateau" for c in configs):
+        raise InputError(
+            f"schedule.name: required every = 1 with 'plateau', whose rate hangs on each epoch's dev F1, got {every}; "
+            "score every epoch, or choose another schedule"
+        )
     groups: dict[str, list[int]] = {}
     for number, changed in enumerate(configs):
-        same = config_module.change(changed, {key: config_module.value(config, key) for key in VARIED})
+        # Not checked: a decay of 0 need not go with what else the run sets.
+        same = config_module.replace(changed, {key: config_module.value(config, key) for key in VARIED})
         groups.setdefault(same.to_toml(), []).append(number)
     outcomes: dict[int, Outcome] = {}
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
@@ -154,6 +162,10 @@ class _Program:
             mapped: Callable[..., TrainState] = jax.vmap(lambda s, v: self._training(v).settle(s, frozen))
             return mapped(state, values)
 
+        def scale_rate(state: TrainState, factors: jax.Array, values: Any) -> TrainState:
+            mapped: Callable[..., TrainState] = jax.vmap(lambda s, f, v: self._scheduled(v).scale_rate(s, f))
+            return mapped(state, factors, values)
+
         words = prepared.words
         seeds = jnp.asarray(self._seeds, jnp.uint32)
         first: Callable[..., TrainState] = jax.jit(jax.vmap(init, in_axes=(0, 0, None, None)))
@@ -162,6 +174,7 @@ class _Program:
             steps, static_argnames="frozen", donate_argnums=0
         )
         settled: Callable[..., TrainState] = jax.jit(settle, static_argnames="frozen", donate_argnums=0)
+        slowed: Callable[..., TrainState] = jax.jit(scale_rate, donate_argnums=0)
         averaged: Callable[[TrainState], Params] = jax.jit(jax.vmap(self._training({}).result))
         predict, dev, test = _Predictor(prepared), prepared.splits.dev, prepared.splits.test
         for epoch in range(1, self._configs[0].train.epochs + 1):
@@ -185,6 +198,9 @@ class _Program:
                 rows = predict(params, test)
                 self._best_test = [rows[n] if better[n] else old for n, old in enumerate(self._best_test)]
             self._best_f1 = np.maximum(f1, self._best_f1)
+            last = epoch == self._configs[0].train.epochs
+            if not last and (factors := self._factors(epoch)) != self._factors(epoch - 1):
+                state = slowed(state, jnp.asarray(factors, jnp.float32), self._values)
             yield epoch
 
     def outcomes(self, settings: Sequence[Mapping[str, Any]]) -> Iterator[Outcome]:
@@ -200,15 +216,18 @@ class _Program:
             test = None if rows is None else predict.score(self._prepared.splits.test, rows)
             yield Outcome(dict(changes), losses, tuple(dev), self._scored[best], test, words, notes)
 
+    def _factors(self, epochs: int) -> list[float]:
+        scores = [[epoch[n].f1 for epoch in self._dev[:epochs]] for n in range(len(self._configs))]
+        return [rate_factor(f1, config.schedule) for f1, config in zip(scores, self._configs, strict=True)]
+
     def _training(self, values: Mapping[str, jax.Array]) -> Training:
-        config = self._configs[0]
-        for key, traced in values.items():
-            section, _, field = key.partition(".")
-            # Not validated: a traced value is no number that the schema knows.
-            changed = getattr(config, section).model_copy(update={field: traced})
-            config = config.model_copy(update={section: changed})
-        optimizer, run = build_rowwise(config, self._steps), config.train
-        return Training(self._prepared.network, optimizer, config.words.anchor, run.average, run.accumulate)
+        return scheduled.of(self._config(values), self._prepared.network, self._steps)
+
+    def _scheduled(self, values: Mapping[str, jax.Array]) -> Scheduled:
+        return Scheduled(self._config(values), self._prepared.network, self._steps)
+
+    def _config(self, values: Mapping[str, jax.Array]) -> Config:
+        return config_module.replace(self._configs[0], values)
 
 
 class _Predictor:

@@ -129,13 +129,16 @@ def _affine(d: Draw) -> Sample:
 
 
 def _dropout(d: Draw) -> Sample:
-    return Sample((d.normal(d.m, d.k, d.n), d.mask(d.m, d.k, d.n)), {"rate": d.choose(0.4, 0.9, 0.0)})
+    return Sample(
+        (d.normal(d.m, d.k, d.n), d.mask(d.m, d.k, d.n)),
+        {"rate": d.choose(0.4, 0.9, 0.0, np.asarray(0.4), np.asarray(0.0), np.asarray(0.9))},
+    )
 
 
 def _softmax_cross_entropy(d: Draw) -> Sample:
     L = max(d.n, 1)
     shape = (d.m,) if d.variant % 2 else (d.m, d.k)
-    static = {"smoothing": 0.3} if d.variant % 3 == 1 else {}
+    static = d.choose({}, {"smoothing": 0.3}, {"smoothing": np.asarray(0.2)})
     return Sample((d.normal(*shape, L), d.ids(L, *shape), d.mask(*shape)), static)
 
 

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from op_samples import SAMPLES, SATURATING, TINY, Sample, sample, samples, ties
 
-from windownet.autodiff import Op, ops
+from windownet.autodiff import Op, ops, value_and_grad
 from windownet.autodiff.ops import OPS, nonlinearities
 
 # The slope does not depend on the inputs' values: a NaN among them stays out of the cotangents.
@@ -320,6 +320,27 @@ def test_padding_rows_read_zeros_and_give_nothing_back() -> None:
     slab = ops.take_rows(table, rows)
     np.testing.assert_array_equal(slab, [[1, 1], [0, 0], [0, 0]])
     np.testing.assert_array_equal(ops.take_rows.cotangents(slab + 1, slab, table, rows)[0], [[0, 0], [2, 2], [0, 0]])
+
+
+def test_a_share_may_be_an_array_of_a_compiled_program() -> None:
+    x, mask = jnp.asarray([[1.0, -2.0, 3.0], [0.5, 0.0, -1.0]]), jnp.asarray([[True, False, True], [True, True, False]])
+    labels, counts = jnp.asarray([2, 0]), jnp.ones(2, bool)
+
+    def dropped(rate: Any) -> Any:
+        return value_and_grad(lambda x: ops.sum(ops.square(ops.dropout(x, mask, rate=rate))))(x)
+
+    def smoothed(share: Any) -> Any:
+        return value_and_grad(lambda x: ops.softmax_cross_entropy(x, labels, counts, smoothing=share))(x)
+
+    def drawn(rate: Any) -> Any:
+        return ops.draw_mask(jax.random.key(0), (31, 33), rate)
+
+    for function in (dropped, smoothed, drawn):
+        for share in (0.0, 0.3, 0.75):
+            expected, found = function(share), jax.jit(function)(jnp.float32(share))
+            jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7), found, expected)
+        different = [jax.tree.leaves(function(share))[-1] for share in (0.3, 0.75)]
+        assert (different[0] != different[1]).any()
 
 
 def test_draw_mask_keeps_the_stated_share() -> None:

@@ -260,6 +260,128 @@ def test_lazy_differs_where_a_row_was_missed_and_only_there() -> None:
     np.testing.assert_allclose(*every, rtol=1e-5, atol=1e-7)
 
 
+FACTORS = (1.0, 0.3, 0.3, 0.05, 2.0)
+
+
+def run_of_epochs(c: config.Config, renewed: bool = True) -> np.ndarray:
+    """The table after epochs of 8 steps, each with its factor of the rate; touched rows are few and seldom."""
+
+    def one(params: Any, state: Any, rows: Any, k: Any, factor: Any) -> Any:
+        optimizer = build.build_rowwise(c, 40, factor)
+        params, state = optimizer.touch(params, state, {"words": rows})
+        g = {"words": jnp.cos(5 * params["words"] + k)}
+        g["words"] = RowSparse(rows, g["words"].at[rows].get(mode="fill", fill_value=0), 8, unique=True)
+        updates, state = optimizer.update(g, state, params)
+        return optax.apply_updates(params, updates), state
+
+    step = jax.jit(one, compiler_options={"xla_backend_optimization_level": 0})
+    params = {"words": jnp.asarray(arrays()["words"])}
+    state = build.build_rowwise(c, 40).init(params)
+    for k, rows in enumerate(touched(8 * len(FACTORS), 2)):
+        factor = jnp.asarray(FACTORS[k // 8], jnp.float32)
+        if k and not k % 8:
+            params, state = build.build_rowwise(c, 40).flush(params, state)
+            if renewed:
+                state = build.build_rowwise(c, 40, factor).renew(state)
+        params, state = step(params, state, jnp.asarray(rows), jnp.asarray(k, jnp.float32), factor)
+    return np.asarray(params["words"])
+
+
+@pytest.mark.parametrize(
+    ("name", "decay", "rows"), [("adam", 0.0, "exact"), ("adamw", 0.5, "exact"), ("momentum", 0.3, "exact")]
+)
+def test_rows_keep_up_with_a_rate_that_falls_between_epochs(name: str, decay: float, rows: str) -> None:
+    numbers = {"eps": 1e-8, "rates": {"words": 0.5}, "rows": rows}
+    c = make(name, decay, optimizer=numbers, schedule={"name": "linear", "warmup": 0.1})
+    exact, forgetful = run_of_epochs(c), run_of_epochs(c, renewed=False)
+
+    # The peer is optax alone, on all rows, with one schedule that has the factors in it.
+    table = jnp.asarray(FACTORS)
+    within = build.schedules.build(c.schedule, c.optimizer, 40)
+
+    def rate(k: Any) -> Any:
+        return 0.5 * table[k // 8] * within(k)
+
+    o = c.optimizer
+    direction = optax.trace(o.momentum) if name == "momentum" else optax.scale_by_adam(o.b1, o.b2, o.eps)
+    peer = optax.chain(direction, optax.add_decayed_weights(decay), optax.scale_by_learning_rate(rate))
+    params = jnp.asarray(arrays()["words"])
+    state = peer.init(params)
+    for k, rows_of_step in enumerate(touched(8 * len(FACTORS), 2)):
+        of_rows = jnp.isin(jnp.arange(8), rows_of_step)[:, None]
+        updates, state = peer.update(jnp.where(of_rows, jnp.cos(5 * params + k), 0), state, params)
+        params = optax.apply_updates(params, updates)
+    np.testing.assert_allclose(exact, params, rtol=2e-4, atol=2e-5)
+    assert np.abs(forgetful - params).max() > 1e-3
+
+
+# How each number of an optimizer is put into optax's own transformation of it, and that of the rows of what it missed.
+SCHEDULED = {
+    "momentum": ("momentum", lambda n: optax.trace(n)),
+    "decay": ("rmsprop", lambda n: optax.scale_by_rms(decay=n, eps=NUMBERS["eps"])),
+    "b1": ("adam", lambda n: optax.scale_by_adam(n, NUMBERS["b2"], 1e-8)),
+    "b2": ("adam", lambda n: optax.scale_by_adam(NUMBERS["b1"], n, 1e-8)),
+    "eps": ("adam", lambda n: optax.scale_by_adam(NUMBERS["b1"], NUMBERS["b2"], n)),
+    "weight_decay": ("adamw", lambda n: optax.add_decayed_weights(n)),
+    "clip_value": ("sgd", lambda n: optax.clip(n)),
+    "clip_norm": ("momentum", lambda n: optax.clip_by_global_norm(n)),
+}
+SETTINGS = {"weight_decay": 0.8, "clip_value": 0.9, "clip_norm": 0.7, "learning_rate": 0.3, "momentum": 0.9}
+
+
+def by_injection(field: str, number: Callable[[Any], Any]) -> np.ndarray:
+    """What `train` computes, on all rows, by optax and its own way to schedule a number."""
+    part = SCHEDULED[field][1]
+    varied = optax.inject_hyperparams(lambda n: part(n))(n=number)
+    peer = {
+        "weight_decay": lambda: (optax.scale_by_adam(NUMBERS["b1"], NUMBERS["b2"], 1e-8), varied),
+        "clip_norm": lambda: (varied, optax.trace(SETTINGS["momentum"])),
+    }.get(field, lambda: (varied,))()
+    optimizer = optax.chain(*peer, optax.scale_by_learning_rate(SETTINGS["learning_rate"]))
+    params = {"words": jnp.asarray(arrays()["words"]), "output": jnp.asarray(arrays()["output"]["b"])}
+    state = optimizer.init(params)
+
+    def one(params: Any, state: Any, of_rows: Any, k: Any) -> Any:
+        g = jax.tree.map(lambda x: jnp.cos(5 * x + k), params)
+        g["words"] = jnp.where(of_rows, g["words"], 0)
+        updates, state = optimizer.update(g, state, params)
+        return optax.apply_updates(params, updates), state
+
+    step = jax.jit(one, compiler_options={"xla_backend_optimization_level": 0})
+    for k, rows in enumerate(touched(24, 3)):
+        of_rows = jnp.isin(jnp.arange(8), rows)[:, None]
+        params, state = step(params, state, of_rows, jnp.asarray(k, jnp.float32))
+    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(params)])
+
+
+@pytest.mark.parametrize("field", SCHEDULED)
+def test_a_number_may_follow_a_curve_of_its_own(field: str) -> None:
+    name, _ = SCHEDULED[field]
+    eps = NUMBERS["eps"] if field in ("eps", "decay") else 1e-8
+    clips = {other: 0.0 for other in ("clip_value", "clip_norm") if other != field}
+    o = {**SETTINGS, **clips, "eps": eps, "undecayed": [], "rows": "exact"}
+    o["weight_decay"] = SETTINGS["weight_decay"] if field == "weight_decay" else 0.0
+    schedule = {"others": {f"optimizer.{field}": {"name": "linear", "final": 0.1}}}
+    found = train(make(name, optimizer=o, schedule=schedule))
+    begin = {**NUMBERS, **o}[field]
+    expected = by_injection(field, lambda k: begin * (1 - 0.9 * jnp.minimum(k, 24) / 24))
+    np.testing.assert_allclose(found, expected, rtol=5e-4, atol=5e-5)
+    # And it is not what the number gives that does not move.
+    assert np.abs(train(make(name, optimizer=o)) - expected).max() > 1e-3
+
+
+def test_the_bound_of_norms_may_follow_a_curve_of_its_own() -> None:
+    others = {"regularization.max_norm": {"name": "linear", "final": 0.5}}
+    optimizer = build.build(make("sgd", regularization={"max_norm": 3.0}, schedule={"others": others}), 10)
+    params = arrays()
+    state = optimizer.init(params)
+    for step in range(3):
+        updates, state = optimizer.update(jax.tree.map(lambda x: -20 * x, ones()), state, params)
+        params = optax.apply_updates(params, updates)
+        norms = np.linalg.norm(params["hidden"][0]["w"], axis=0)
+        np.testing.assert_allclose(norms, 3 - 0.15 * step, rtol=1e-5)
+
+
 def test_penalty_and_decay_are_one_for_sgd_and_two_for_adam() -> None:
     def penalized(optimizer: optax.GradientTransformation, strength: float) -> np.ndarray:
         return run(optax.chain(optax.add_decayed_weights(strength), optimizer))

@@ -51,7 +51,7 @@ def formula(name: str, step: int, steps: int, warmup: int) -> float:
     t, length = step - warmup, steps - warmup
     share = min(t / length, 1)
     match name:
-        case "constant":
+        case "constant" | "plateau":
             return 1
         case "step":
             return 0.7 ** (t // (steps // 10))

@@ -77,11 +77,14 @@ def test_fields_that_have_no_effect_are_named():
         "optimizer.momentum = 0.5 has no effect with optimizer.name = 'adam'; it is for momentum, nesterov",
         "schedule.cycles = 2 has no effect with schedule.name = 'linear'; it is for cosine, triangular",
     ]
+    assert unused(parse(schedule={"others": {"optimizer.b1": {}, "optimizer.momentum": {}}})) == [
+        "schedule.others.optimizer.momentum has no effect with optimizer.name = 'adam'; it is for momentum, nesterov"
+    ]
 
 
 def test_what_a_field_needs_are_choices_of_its_section():
     of_schedule = {setting.name for key, setting in SETTINGS.items() if setting.needs and key.startswith("schedule.")}
-    assert of_schedule == set(config_module.ScheduleConfig.model_fields) - {"name", "warmup"}
+    assert of_schedule == set(config_module.ScheduleConfig.model_fields) - {"name", "warmup", "others"}
     for setting in SETTINGS.values():
         if setting.needs:
             assert set(setting.choices) <= set(
@@ -93,6 +96,10 @@ def test_differences():
     first = parse(model={"hidden": [3, 4]}, optimizer={"rates": {"words": 0.5, "*": 1.0}})
     second = parse(data={"comment": '"\n'}, optimizer={"rates": {"*": 1.0, "words": 0.5}})
     assert differences(first, first) == []
+    curved = parse(schedule={"others": {"optimizer.b1": {"name": "linear", "final": 0.5}}})
+    assert differences(Config(), curved) == [
+        Difference("schedule.others", "{}", '{"optimizer.b1" = {"name" = "linear", "final" = 0.5}}')
+    ]
     assert differences(first, second) == [
         Difference("data.comment", '""', '"\\"\\n"'),
         Difference("model.hidden", "[3, 4]", "[300]"),

@@ -38,6 +38,10 @@ def test_a_plain_run_is_not_warned_of(prepared):
             "train.batch_size = 5 times train.accumulate = 4 is more than the 18 training words: an epoch is one step",
         ),
         ({"schedule": {"warmup": 0.01}}, "schedule.warmup = 0.01 is less than half a step of this run's 6, so there"),
+        (
+            {"schedule": {"others": {"optimizer.b1": {"warmup": 0.01}}}},
+            "schedule.others.optimizer.b1.warmup = 0.01 is less than half a step of this run's 6, so there is no warm",
+        ),
         ({"schedule": {"cycles": 2}}, "schedule.cycles = 2 has no effect with schedule.name = 'constant'; it is"),
     ],
 )

@@ -184,6 +184,43 @@ def test_patience_stops_a_run_that_gets_no_better(tmp_path: Path, monkeypatch: p
     ]
 
 
+def test_the_rate_falls_where_dev_scores_do_not_rise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    schedule = {"name": "plateau", "patience": 2, "factor": 0.5, "warmup": 0.1, "final": 0.2}
+    schedule["others"] = {"optimizer.clip_norm": {"name": "linear", "final": 0.5}}
+    sections = {"schedule": schedule, "train": {"epochs": 10, "steps_per_call": 100}, "log": {"statistics": True}}
+    prepared = make(tmp_path, **sections, optimizer={"name": "sgd", "learning_rate": 0.5, "clip_norm": 1e-3})
+    figures = iter([30.0, 60.0, 50.0, 60.0, 99.0, 99.0, 1.0, 1.0, 1.0, 1.0])
+
+    class Scored:
+        predicts_only_outside, gold, f1 = False, 8, 0.0
+
+        def to_json(self) -> dict[str, float]:
+            return {"f1": self.f1}
+
+    def scored(*_: Any) -> Scored:
+        found = Scored()
+        found.f1 = next(figures, 0.0)
+        return found
+
+    monkeypatch.setattr(loop, "score", scored)
+    _, text = run(prepared, tmp_path / "run")
+    records = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    told = [record["statistics"] for record in records if record["kind"] == "step"]
+    rates = [statistics["rate"] for statistics in told]
+    assert rates == pytest.approx([0.5 * x for x in (rates[0] / 0.5, 1, 1, 1, 0.5, 0.5, 0.5, 0.25, 0.25, 0.2)])
+    bounds = [statistics["scheduled/optimizer.clip_norm"] for statistics in told]
+    last_steps = np.arange(1, 11) * prepared.epochs.steps - 1
+    assert bounds == pytest.approx(1e-3 * (1 - 0.5 * last_steps / (10 * prepared.epochs.steps)))
+    # An update of SGD is the rate times a gradient of one length.
+    steps = [np.sqrt(sum(statistics[name] ** 2 for name in statistics if "update" in name)) for statistics in told]
+    assert steps == pytest.approx(np.multiply(bounds, rates), rel=1e-3)
+    assert 0 < rates[0] < 0.5
+    assert [line for line in text.splitlines() if "the rate" in line] == [
+        f"dev F1 has not risen since epoch {epoch - 3}: from epoch {epoch} on the rate is {factor} of its schedule's"
+        for epoch, factor in ((5, 0.5), (8, 0.25), (10, 0.2))
+    ]
+
+
 def test_the_average_is_what_is_scored_and_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Seen(loop.Step):
         weights: list[np.ndarray]

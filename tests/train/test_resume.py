@@ -123,11 +123,17 @@ def copied(cut: Path, tmp_path: Path) -> Path:
             "optimizer": {"name": "momentum", "rows": "replay"},
             "words": {"anchor": 0.1},
             "train": {"batch_size": 5, "accumulate": 2},
-            "schedule": {"name": "cosine", "warmup": 0.2},
+            "schedule": {
+                "name": "cosine",
+                "warmup": 0.2,
+                "others": {key: {"name": "linear"} for key in ("words.anchor", "optimizer.momentum")},
+            },
         },
         {"words": {"unfreeze_after": 2}, "train": {"epochs": 4, "steps_per_call": 3}},
+        # The first epoch's F1 is 100.
+        {"schedule": {"name": "plateau", "patience": 1}},
     ],
-    ids=["adam", "replay", "unfreeze"],
+    ids=["adam", "replay", "unfreeze", "plateau"],
 )
 def test_a_resumed_run_ends_with_the_same_bits(tmp_path: Path, sections: dict[str, Any]) -> None:
     prepared = make(tmp_path, **sections)
@@ -136,8 +142,8 @@ def test_a_resumed_run_ends_with_the_same_bits(tmp_path: Path, sections: dict[st
     calls = prepared.epochs.calls
     assert calls >= 4
     folder = tmp_path / "cut"
-    # In the middle of the first epoch, at the end of the next, at the first call behind that, behind the last call.
-    for n, record in enumerate((2, calls + 1, 1, "epoch 4")):
+    # In the middle of each of the first three epochs and once at the next call, and behind the last call.
+    for n, record in enumerate((2, calls + 1, 1, calls + 3, "epoch 4")):
         cut_off(prepared, folder, record, resume=n > 0)
     assert not (folder / "model").exists() or len(outcome(folder)["records"]) < len(expected["records"])
     _, text = run(prepared, folder, resume=True)

@@ -98,6 +98,29 @@ def test_schedule_draws_the_run_of_the_config(config):
     assert filled[6:] == sorted(filled[6:], reverse=True)
 
 
+def test_schedule_says_what_it_cannot_know(config):
+    result = invoke("schedule", config, "train.batch_size=10000", "schedule.name=plateau", "schedule.warmup=0.5")
+    head, note, *_ = result.stdout.splitlines()
+    assert head == "plateau: 24 steps, 6 an epoch"
+    assert note == "its rate falls where dev scores no longer rise; this is its warm-up and peak"
+    assert re.search(r"0 │ +1 │ +0 │ first .* 23 │ +4 │ +0.001 │ last", result.stdout, re.DOTALL)
+
+
+def test_schedule_prints_other_numbers_beside_the_rate(config):
+    others = '{"optimizer.b1" = {name = "linear"}, "regularization.word_dropout" = {name = "linear", final = 0.5}}'
+    sections = ["train.batch_size=10000", "regularization.word_dropout=0.4", f"schedule.others={others}"]
+    result = invoke("schedule", config, *sections)
+    rows = [re.findall(r"[^│]+", line) for line in result.stdout.splitlines() if line.startswith("│")]
+    # Words are dropped anew every epoch, of 6 steps.
+    assert [[cell.strip() for cell in row[2:5]] for row in rows] == [
+        ["0.001", "0.9", "0.4"],
+        ["0.001", "0.675", "0.35"],
+        ["0.001", "0.45", "0.3"],
+        ["0.001", "0.225", "0.25"],
+        ["0.001", "0.0375", "0.25"],
+    ]
+
+
 def test_schedule_without_data_draws_a_thousand_steps(config, tmp_path):
     result = invoke("schedule", config, "data.source=columns", f"data.root={tmp_path}")
     assert result.exit_code == 0

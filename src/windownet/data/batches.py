@@ -119,10 +119,12 @@ class Epochs:
 
     The windows are spread evenly over the steps, so that every stack has K batches and none is empty (where B is 1, a
     few may be); that makes at most one step more for each call than the data would fill. With `word_dropout`, that
-    share of the words is the rare one in all of an epoch's windows.
+    share of the words is the rare one in all of an epoch's windows; several are of one epoch each.
     """
 
-    def __init__(self, windows: Windows, steps_per_call: int, seed: int, word_dropout: float = 0.0) -> None:
+    def __init__(
+        self, windows: Windows, steps_per_call: int, seed: int, word_dropout: float | Sequence[float] = 0.0
+    ) -> None:
         full = -(-len(windows.encoded.positions) // windows.batch_size)
         self.calls = -(-full // steps_per_call)
         self.steps_per_call = -(-full // self.calls)
@@ -134,6 +136,10 @@ class Epochs:
     def seeded(self, seed: int) -> "Epochs":
         """The same windows in another order."""
         return Epochs(self._windows, self.steps_per_call, seed, self._word_dropout)
+
+    def dropping(self, word_dropout: float | Sequence[float]) -> "Epochs":
+        """The same order with another share of words dropped."""
+        return Epochs(self._windows, self.steps_per_call, self._seed, word_dropout)
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         """The stacks of one epoch, from number `first` on: every array with a leading axis K."""
@@ -154,11 +160,12 @@ class Epochs:
         return [int(sentence) for sentence in dict.fromkeys(found.tolist())]
 
     def _words(self, epoch: int) -> np.ndarray | None:
-        if not self._word_dropout:
+        share = self._word_dropout if isinstance(self._word_dropout, float) else self._word_dropout[epoch - 1]
+        if not share:
             return None
         encoded = self._windows.encoded
         words = encoded.words.copy()
-        dropped = np.random.default_rng([self._seed, epoch, 1]).random(len(encoded.positions)) < self._word_dropout
+        dropped = np.random.default_rng([self._seed, epoch, 1]).random(len(encoded.positions)) < share
         words[encoded.positions[dropped]] = RARE
         return words
 

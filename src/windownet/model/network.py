@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from windownet.autodiff import ops
+from windownet.autodiff.scalars import Scalar, is_zero
 from windownet.data.batches import Batch
 from windownet.model.initializers import Initializers
 
@@ -34,10 +35,10 @@ class WindowNetwork:
     capitalization_width: int
     hidden: tuple[int, ...]
     nonlinearity: str
-    input_dropout: float = 0.0
-    hidden_dropout: float = 0.0
-    label_smoothing: float = 0.0
-    l2: float = 0.0
+    input_dropout: Scalar = 0.0
+    hidden_dropout: Scalar = 0.0
+    label_smoothing: Scalar = 0.0
+    l2: Scalar = 0.0
     initializers: Initializers = field(default_factory=Initializers)
 
     def init(self, key: jax.Array, dtype: Any = jnp.float32) -> Params:
@@ -67,7 +68,7 @@ class WindowNetwork:
         return self._scores(self._rows(params, batch), params, batch, key)
 
     def loss(
-        self, params: Params, batch: Batch, key: jax.Array | None = None, start: Any = None, anchor: float = 0.0
+        self, params: Params, batch: Batch, key: jax.Array | None = None, start: Any = None, anchor: Scalar = 0.0
     ) -> Any:
         """Mean cross-entropy of the batch's tags, a scalar in nats, and the penalties.
 
@@ -83,10 +84,10 @@ class WindowNetwork:
         rows = self._rows(params, batch)
         scores = self._scores(rows, params, batch, key)
         loss = ops.softmax_cross_entropy(scores, batch.tags, batch.mask, smoothing=self.label_smoothing)
-        for layer in (*params["hidden"], params["output"]) if self.l2 else ():
+        for layer in (*params["hidden"], params["output"]) if not is_zero(self.l2) else ():
             squares = ops.sum(ops.square(layer["w"]))
             loss = ops.add(loss, ops.multiply(squares, jnp.asarray(self.l2 / 2, squares.dtype)))
-        if not anchor:
+        if is_zero(anchor):
             return loss
         moved = ops.sum(ops.square(ops.subtract(rows, ops.take_rows(start, batch.rows, unique=True))))
         return ops.add(loss, ops.multiply(moved, jnp.asarray(anchor / 2, moved.dtype)))
@@ -120,7 +121,7 @@ class WindowNetwork:
         return ops.OPS[self.nonlinearity](*([x, layer["slope"]] if "slope" in layer else [x]))
 
 
-def _dropout(x: Any, key: Any, rate: float) -> Any:
-    if not rate or key is None:
+def _dropout(x: Any, key: Any, rate: Scalar) -> Any:
+    if is_zero(rate) or key is None:
         return x
     return ops.dropout(x, ops.draw_mask(key, x.shape, rate), rate=rate)

@@ -12,6 +12,7 @@ import optax
 from flax import nnx
 
 from windownet.autodiff.ops import draw_mask
+from windownet.autodiff.scalars import Scalar, is_zero, like
 from windownet.data.batches import Batch
 from windownet.model.network import Params, WindowNetwork
 
@@ -101,8 +102,8 @@ def loss(network: WindowNetwork, params: Params, batch: Batch, key: jax.Array | 
     return loss_of(from_params(network, params), batch, key)
 
 
-def _dropout(x: jax.Array, key: Any, rate: float) -> jax.Array:
-    if not rate or key is None:
+def _dropout(x: jax.Array, key: Any, rate: Scalar) -> jax.Array:
+    if is_zero(rate) or key is None:
         return x
     kept = draw_mask(key, x.shape, rate)
-    return jnp.where(kept, x / (1 - rate), jnp.zeros_like(x))
+    return jnp.where(kept, x / (1 - like(rate, x)), jnp.zeros_like(x))

@@ -1,51 +1,75 @@
 """The config's optimizer as an optax transformation."""
 
+import jax
 import optax
 
-from windownet.config import Config, OptimizerConfig
+from windownet.autodiff.scalars import is_zero
+from windownet.config import Config, OptimizerConfig, replace
 from windownet.optim import by_path, missed, schedules
+from windownet.optim.by_step import by_step
 from windownet.optim.missed import Missed
 from windownet.optim.rowwise import Rowwise, rowwise
 
 TABLE = "words"
 _SMALL_EPS = 1e-7
+# The closed form of missed updates has one value of these for all steps. Of weight decay it takes every step's, and no
+# other number moves a row that has no gradient.
+_REPLAYED = {f"optimizer.{name}" for name in ("momentum", "decay", "b1", "b2")}
 
 
-def build(config: Config, steps: int) -> optax.GradientTransformation:
+def build(config: Config, steps: int, factor: jax.Array | None = None) -> optax.GradientTransformation:
     """The optimizer of a run of `steps` steps, for gradients that are all arrays.
 
     In this order: the gradient is clipped, made a direction by the optimizer's rule, weight decay is added, all is
     multiplied by the rate and by what scales it for some parameters, and weights beyond their norm are drawn back. Its
-    `init` raises an InputError where a pattern of optimizer.rates matches no parameter.
+    `init` raises an InputError where a pattern of optimizer.rates matches no parameter. `factor`, a scalar, multiplies
+    the rates of the schedule.
     """
+    varied = _of_optimizer(config, steps)
+    if not varied:
+        return _chain(config, steps, factor)
+    return by_step(lambda k: _chain(replace(config, {key: number(k) for key, number in varied.items()}), steps, factor))
+
+
+def _of_optimizer(config: Config, steps: int) -> dict[str, optax.Schedule]:
+    numbers = schedules.others(config, steps).items()
+    return {key: n for key, n in numbers if key.startswith("optimizer.") or key == "regularization.max_norm"}
+
+
+def _chain(config: Config, steps: int, factor: jax.Array | None) -> optax.GradientTransformation:
     o, max_norm = config.optimizer, config.regularization.max_norm
-    rate = schedules.build(config.schedule, o, steps)
+    rate = _rate(config, steps, factor)
     parts = [_direction(o)]
-    if o.clip_norm:
+    if not is_zero(o.clip_norm):
         parts.insert(0, optax.clip_by_global_norm(o.clip_norm))
-    if o.clip_value:
+    if not is_zero(o.clip_value):
         parts.insert(0, optax.clip(o.clip_value))
-    # An array that several runs share a program for is never known to be 0.
-    if not isinstance(o.weight_decay, float) or o.weight_decay:
+    if not is_zero(o.weight_decay):
         parts.append(by_path.add_decayed_weights(o.weight_decay, o.undecayed))
     parts.append(optax.scale_by_learning_rate(rate))
     if o.fan_in_rates:
         parts.append(by_path.scale_by_fan_in())
     if o.rates:
         parts.append(by_path.scale(o.rates))
-    if max_norm:
+    if not is_zero(max_norm):
         parts.append(by_path.max_norm(max_norm))
     return optax.chain(*parts)
 
 
-def build_rowwise(config: Config, steps: int) -> Rowwise:
+def build_rowwise(config: Config, steps: int, factor: jax.Array | None = None) -> Rowwise:
     """The same for a word table whose gradient is a `RowSparse`, by optimizer.rows."""
     mode, closed = config.optimizer.rows, None
-    if mode == "exact":
-        schedule = schedules.build(config.schedule, config.optimizer, steps)
-        factor = by_path.factor(config.optimizer.rates, TABLE)
-        closed = _missed(config.optimizer, schedule if factor == 1 else lambda k: factor * schedule(k))
-    return rowwise(build(config, steps), "exact" if mode == "replay" else mode, tables=[TABLE], missed=closed)
+    varied = _of_optimizer(config, steps)
+    if mode == "exact" and not _REPLAYED & varied.keys():
+        rate, share = _rate(config, steps, factor), by_path.factor(config.optimizer.rates, TABLE)
+        decay = varied.get("optimizer.weight_decay", config.optimizer.weight_decay)
+        closed = _missed(config.optimizer, rate if share == 1 else lambda k: share * rate(k), decay)
+    return rowwise(build(config, steps, factor), "exact" if mode == "replay" else mode, tables=[TABLE], missed=closed)
+
+
+def _rate(config: Config, steps: int, factor: jax.Array | None) -> optax.Schedule:
+    rate = schedules.build(config.schedule, config.optimizer, steps)
+    return rate if factor is None else lambda step: factor * rate(step)
 
 
 def _direction(config: OptimizerConfig) -> optax.GradientTransformation:
@@ -72,8 +96,8 @@ def _direction(config: OptimizerConfig) -> optax.GradientTransformation:
             return optax.scale_by_lion(config.b1, config.b2)
 
 
-def _missed(config: OptimizerConfig, rate: optax.Schedule) -> Missed | None:
-    decay = 0.0 if by_path.matches(config.undecayed, TABLE) else config.weight_decay
+def _missed(config: OptimizerConfig, rate: optax.Schedule, decay: float | optax.Schedule) -> Missed | None:
+    decay = 0.0 if by_path.matches(config.undecayed, TABLE) else decay
     match config.name:
         case "sgd":
             return missed.decay(rate, decay)

@@ -21,6 +21,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from windownet.autodiff.scalars import is_zero
+
 Schedule = Callable[[Any], Any]
 # What is left of the endless sum where it is cut off, as a share of it.
 _REST = 1e-9
@@ -50,6 +52,10 @@ class Missed(NamedTuple):
     def note(self, step: jax.Array, before: jax.Array) -> jax.Array:
         """What rows note that have had update number `step`, given what was noted one update before."""
         return jnp.stack([self._outlook(step), before[1] + jnp.log1p(-self._decay(step))])
+
+    def renew(self, step: jax.Array, now: jax.Array) -> jax.Array:
+        """What rows note that have had update number `step`, where `now` was noted before the rates to come changed."""
+        return jnp.stack([self._outlook(step), now[1]])
 
     def catch_up(
         self, rows: jax.Array, fields: Mapping[str, jax.Array], count: jax.Array, then: jax.Array, now: jax.Array
@@ -92,7 +98,7 @@ def adam(
     learning_rate: float | Schedule,
     b1: float = 0.9,
     b2: float = 0.999,
-    weight_decay: float = 0.0,
+    weight_decay: float | Schedule = 0.0,
     *,
     nesterov: bool = False,
 ) -> Missed:
@@ -124,7 +130,7 @@ def adam(
 
 
 def momentum(
-    learning_rate: float | Schedule, momentum: float, *, nesterov: bool = False, weight_decay: float = 0.0
+    learning_rate: float | Schedule, momentum: float, *, nesterov: bool = False, weight_decay: float | Schedule = 0.0
 ) -> Missed:
     """For `optax.sgd` with momentum, and decoupled `optax.add_decayed_weights` between trace and rate."""
     rate = _schedule(learning_rate)
@@ -138,7 +144,7 @@ def momentum(
     )
 
 
-def decay(learning_rate: float | Schedule, weight_decay: float = 0.0, **fade: float) -> Missed:
+def decay(learning_rate: float | Schedule, weight_decay: float | Schedule = 0.0, **fade: float) -> Missed:
     """For what does not move without a gradient but for decoupled weight decay: SGD, Adagrad, RMSprop.
 
     `fade` names the state fields that fade all the same: `nu=0.9` for `optax.rmsprop(decay=0.9)`,
@@ -152,8 +158,7 @@ def _schedule(learning_rate: float | Schedule) -> Schedule:
     return learning_rate if callable(learning_rate) else lambda k: jnp.full(jnp.shape(k), learning_rate)
 
 
-def _decoupled(rate: Schedule, weight_decay: float) -> Schedule | None:
-    # A traced decay, as of many runs at once, has no truth value.
-    if isinstance(weight_decay, int | float) and not weight_decay:
-        return None
-    return lambda k: weight_decay * rate(k - 1)
+def _decoupled(rate: Schedule, weight_decay: float | Schedule) -> Schedule | None:
+    if callable(weight_decay):
+        return lambda k: weight_decay(k - 1) * rate(k - 1)
+    return None if is_zero(weight_decay) else lambda k: weight_decay * rate(k - 1)

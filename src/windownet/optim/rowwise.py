@@ -47,7 +47,7 @@ class RowwiseState(NamedTuple):
 
 
 class Rowwise(optax.GradientTransformation):  # type: ignore[misc]
-    """An optax transformation, with three functions more for tables whose rows lag behind.
+    """An optax transformation, with four functions more for tables whose rows lag behind.
 
     Attributes:
       touch: `touch(params, state, {table: rows int [U]}) -> (params, state)`: lets the named rows catch up with the
@@ -55,11 +55,14 @@ class Rowwise(optax.GradientTransformation):  # type: ignore[misc]
         of V or more is padding. Nothing to do unless the mode is "exact".
       flush: `flush(params, state) -> (params, state)`: the same for all rows, before a table is read whole.
       skip: `skip(state) -> state`: no row has missed anything up to now; for tables that were frozen so far.
+      renew: `renew(state) -> state`, with no row lagging behind: takes over a state that was made by a `Rowwise` with
+        other rates to come. Their closed form looks ahead to them.
     """
 
     touch: Callable[[Any, RowwiseState, Mapping[str, Any]], tuple[Any, RowwiseState]]
     flush: Callable[[Any, RowwiseState], tuple[Any, RowwiseState]]
     skip: Callable[[RowwiseState], RowwiseState]
+    renew: Callable[[RowwiseState], RowwiseState]
 
 
 def rowwise(
@@ -83,7 +86,7 @@ def rowwise(
         they are replayed one by one, for touched rows only, which is right for every `inner`.
 
     Returns:
-      An optax transformation with `touch`, `flush` and `skip`.
+      An optax transformation with `touch`, `flush`, `skip` and `renew`.
 
     Raises:
       ValueError: an unknown mode; a table that the parameters do not have.
@@ -183,8 +186,12 @@ def rowwise(
             outlook={name: jnp.broadcast_to(state.now, outlook.shape) for name, outlook in state.outlook.items()},
         )
 
+    def renew(state: RowwiseState) -> RowwiseState:
+        return state if missed is None else skip(state._replace(now=missed.renew(state.step, state.now)))
+
     transformation = Rowwise(init, update)
     transformation.touch, transformation.flush, transformation.skip = touch, flush, skip
+    transformation.renew = renew
     return transformation
 
 

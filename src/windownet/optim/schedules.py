@@ -1,4 +1,4 @@
-"""Learning rates over a run: the config's choice as an optax schedule, step -> rate.
+"""Learning rates, and other numbers, over a run: the config's choice as an optax schedule, step -> rate.
 
 Steps count from 0, over the whole run. Every schedule takes an array of steps of any shape, also of steps after the
 run's end, where it stays as it ends or goes on falling. Shares of the run are rounded to whole steps.
@@ -7,7 +7,9 @@ run's end, where it stays as it ends or goes on falling. Shares of the run are r
 import jax.numpy as jnp
 import optax
 
-from windownet.config import OptimizerConfig, ScheduleConfig
+from windownet.config import Config, Curve, OptimizerConfig, ScheduleConfig, value
+
+WORD_DROPOUT = "regularization.word_dropout"
 
 
 def build(schedule: ScheduleConfig, optimizer: OptimizerConfig, steps: int) -> optax.Schedule:
@@ -29,14 +31,35 @@ def build(schedule: ScheduleConfig, optimizer: OptimizerConfig, steps: int) -> o
                               the cosines of fastai and torch)
         triangular            straight from start P to P and back, in each cycle (Smith 2017)
         warmup_stable_decay   P, and a straight fall to final P at the end (Hu et al. 2024)
+        plateau               P, which the run multiplies by max(factor^n, final): n is how often `patience` epochs
+                              passed without a better dev F1, counted anew each time (optax's reduce_on_plateau)
 
     and in the warm-up it climbs straight from 0 to that of t = 0 (Goyal et al. 2017).
 
     Returns:
       int32 steps, any shape -> float32 rates of that shape; or a float where the rate is constant.
     """
+    return _along(schedule, optimizer.learning_rate, steps)
+
+
+def others(config: Config, steps: int) -> dict[str, optax.Schedule]:
+    """The numbers of schedule.others by their keys, each as `build` has the rate.
+
+    That of word dropout changes between epochs alone: all of an epoch's steps have the first one's.
+    """
+    curves = {key: _along(curve, 1.0, steps) for key, curve in config.schedule.others.items()}
+    if WORD_DROPOUT in curves:
+        curve, epoch = curves[WORD_DROPOUT], max(1, steps // config.train.epochs)
+        curves[WORD_DROPOUT] = lambda step: curve(step // epoch * epoch)
+    return {key: _times(value(config, key), curve) for key, curve in curves.items()}
+
+
+def _times(number: float, curve: optax.Schedule) -> optax.Schedule:
+    return lambda step: number * curve(step)
+
+
+def _along(schedule: Curve, peak: float, steps: int) -> optax.Schedule:
     warmup = _warmup(schedule, steps)
-    peak = optimizer.learning_rate
     after = _after_warmup(schedule, peak, steps, steps - warmup)
     if not warmup:
         return after
@@ -59,11 +82,11 @@ def seams(schedule: ScheduleConfig, steps: int) -> dict[int, str]:
     return found
 
 
-def _after_warmup(schedule: ScheduleConfig, peak: float, steps: int, length: int) -> optax.Schedule:
+def _after_warmup(schedule: Curve, peak: float, steps: int, length: int) -> optax.Schedule:
     every = max(1, round(schedule.every * steps))
     last = peak * schedule.final
     match schedule.name:
-        case "constant":
+        case "constant" | "plateau":
             return optax.constant_schedule(peak)
         case "step":
             return optax.exponential_decay(peak, every, schedule.factor, staircase=True)
@@ -99,7 +122,7 @@ def _after_warmup(schedule: ScheduleConfig, peak: float, steps: int, length: int
             return optax.join_schedules([optax.constant_schedule(peak), fall], [length - decay])
 
 
-def _one_cycle(schedule: ScheduleConfig, peak: float, length: int) -> optax.Schedule:
+def _one_cycle(schedule: Curve, peak: float, length: int) -> optax.Schedule:
     climb = _climb(schedule, length)
     down = optax.cosine_decay_schedule(peak, length - climb, schedule.final)
     if not climb:
@@ -109,19 +132,19 @@ def _one_cycle(schedule: ScheduleConfig, peak: float, length: int) -> optax.Sche
     return optax.join_schedules([lambda step: peak * (1 + schedule.start) - mirrored(step), down], [climb])
 
 
-def _warmup(schedule: ScheduleConfig, steps: int) -> int:
+def _warmup(schedule: Curve, steps: int) -> int:
     return min(round(schedule.warmup * steps), steps - 1)
 
 
-def _climb(schedule: ScheduleConfig, length: int) -> int:
+def _climb(schedule: Curve, length: int) -> int:
     return min(round(schedule.climb * length), length - 1)
 
 
-def _decay(schedule: ScheduleConfig, steps: int, length: int) -> int:
+def _decay(schedule: Curve, steps: int, length: int) -> int:
     return min(max(1, round(schedule.decay * steps)), length)
 
 
-def _cycles(schedule: ScheduleConfig, length: int) -> list[int]:
+def _cycles(schedule: Curve, length: int) -> list[int]:
     # Where each cycle ends; one that rounding leaves without a step is left out.
     sizes = [schedule.growth**n for n in range(schedule.cycles)]
     ends = {round(length * sum(sizes[: n + 1]) / sum(sizes)) for n in range(schedule.cycles)}

@@ -4,6 +4,7 @@ import textwrap
 
 import tomli_w
 
+from windownet.config import Section
 from windownet.settings.fields import sections, settings
 
 _HEAD = """\
@@ -55,6 +56,8 @@ def value(python: object) -> str:
     """A value of a field as TOML, in one line."""
     if isinstance(python, tuple):
         return f"[{', '.join(map(value, python))}]"
+    if isinstance(python, Section):
+        return value(python.model_dump(exclude_defaults=True))
     if isinstance(python, dict):
         return "{" + ", ".join(f"{value(key)} = {value(inner)}" for key, inner in python.items()) + "}"
     return tomli_w.dumps({"x": python}).removeprefix("x = ").rstrip("\n")

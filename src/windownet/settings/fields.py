@@ -8,7 +8,7 @@ from typing import Any
 import annotated_types
 from pydantic.fields import FieldInfo
 
-from windownet.config import Config
+from windownet.config import Config, Curve
 
 _TYPES = {bool: "true or false", int: "integer", float: "number", str: "text"}
 
@@ -75,6 +75,13 @@ def unused(config: Config) -> list[str]:
                 f"{setting.key} = {value!r} has no effect with {setting.section}.{setting.needs} = {chosen!r}; "
                 f"it is for {', '.join(setting.choices)}"
             )
+    for setting in settings():
+        if setting.key in config.schedule.others and not setting.counts_in(config):
+            chosen = getattr(getattr(config, setting.section), setting.needs)
+            found.append(
+                f"schedule.others.{setting.key} has no effect with {setting.section}.{setting.needs} = {chosen!r}; "
+                f"it is for {', '.join(setting.choices)}"
+            )
     return found
 
 
@@ -102,6 +109,8 @@ def _type(field: FieldInfo) -> str:
 
 
 def _element(annotation: Any) -> str:
+    if annotation is Curve:
+        return "curves"
     constraints = [bound for inner in getattr(annotation, "__metadata__", ()) for bound in inner.metadata]
     return f"{_TYPES[getattr(annotation, '__origin__', annotation)]}s{_range(constraints)}"
 

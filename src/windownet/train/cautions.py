@@ -31,9 +31,10 @@ def cautions(prepared: Prepared) -> list[str]:
             "with nothing"
         )
     steps = config.train.epochs * prepared.epochs.steps
-    if config.schedule.warmup and not round(config.schedule.warmup * steps):
-        found.append(
-            f"schedule.warmup = {config.schedule.warmup:g} is less than half a step of this run's {steps:,}, so there "
-            "is no warm-up"
-        )
+    others = {f"schedule.others.{key}": curve for key, curve in config.schedule.others.items()}
+    found += [
+        f"{place}.warmup = {curve.warmup:g} is less than half a step of this run's {steps:,}, so there is no warm-up"
+        for place, curve in {"schedule": config.schedule, **others}.items()
+        if curve.warmup and not round(curve.warmup * steps)
+    ]
     return found

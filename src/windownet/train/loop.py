@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,17 +16,17 @@ from windownet.data.scores import Scores
 from windownet.errors import InputError
 from windownet.model.network import Params
 from windownet.optim import schedules
-from windownet.optim.build import build_rowwise
 from windownet.tagger import artifact
 from windownet.tagger.artifact import Artifact
 from windownet.tagger.tagger import Predictor, Tagger, by_sentence, score
-from windownet.train import environment, run_folder
+from windownet.train import environment, run_folder, scheduled
 from windownet.train.checkpoints import Checkpoints, Progress
 from windownet.train.interrupts import Interrupts
 from windownet.train.log import Level, Logger, RunLog
 from windownet.train.prepare import Prepared
-from windownet.train.step import Statistics, Step, Training, TrainState
-from windownet.train.stopping import is_over
+from windownet.train.scheduled import Scheduled
+from windownet.train.step import Statistics, Step, TrainState
+from windownet.train.stopping import is_over, rate_factor
 from windownet.train.tensorboard import TensorBoard
 
 
@@ -88,10 +88,13 @@ class _Run:
         config = prepared.config
         self._epochs = config.train.epochs
         steps = self._epochs * prepared.epochs.steps
-        optimizer = build_rowwise(config, steps)
+        training = scheduled.of(config, prepared.network, steps)
         self._rate = jax.jit(schedules.build(config.schedule, config.optimizer, steps))
-        average, parts = config.train.average, config.train.accumulate
-        self._step = Step(Training(prepared.network, optimizer, config.words.anchor, average, parts))
+        numbers = schedules.others(config, steps)
+        self._others = jax.jit(lambda step: {f"scheduled/{key}": number(step) for key, number in numbers.items()})
+        self._step = Step(training)
+        if isinstance(training, Scheduled):
+            self._scale_rate: Callable[..., TrainState] = jax.jit(training.scale_rate, donate_argnums=0)
         self._predict = Predictor(prepared.network)
         self._dev = prepared.encode(prepared.splits.dev)
         self._tokens_a_call = len(prepared.train.positions) / prepared.epochs.calls
@@ -191,10 +194,22 @@ class _Run:
             dev=dev,
             best=best,
         )
+        state = self._with_rate_of_scores(state)
         progress.epoch, progress.calls, progress.losses = epoch + 1, 0, []
         if self._interrupts.asked or self._checkpoints.are_due():
             self._checkpoint(state)
         return state
+
+    def _with_rate_of_scores(self, state: TrainState) -> TrainState:
+        f1, schedule = self._progress.f1, self._prepared.config.schedule
+        if len(f1) == self._epochs or rate_factor(f1, schedule) == rate_factor(f1[:-1], schedule):
+            return state
+        factor = rate_factor(f1, schedule)
+        self._log.say(
+            f"dev F1 has not risen since epoch {len(f1) - schedule.patience}: from epoch {len(f1) + 1} on the rate is "
+            f"{factor:g} of its schedule's"
+        )
+        return self._scale_rate(state, factor)
 
     def _checkpoint(self, state: TrainState) -> None:
         progress = self._progress
@@ -235,7 +250,8 @@ class _Run:
         step = (progress.epoch - 1) * self._prepared.epochs.steps + first + len(fetched)
         told = {name: float(value) for name, value in jax.device_get(statistics).items()}
         if told:
-            told["rate"] = float(self._rate(step - 1))
+            told |= {name: float(value) for name, value in self._others(step - 1).items()}
+            told["rate"] = float(self._rate(step - 1)) * rate_factor(progress.f1, self._prepared.config.schedule)
         self._log.steps(
             epoch=progress.epoch,
             step=step,

@@ -17,6 +17,7 @@ from windownet.data.vocabulary import Normalization, Vocabulary
 from windownet.errors import InputError
 from windownet.model.initializers import Initializers
 from windownet.model.network import WindowNetwork
+from windownet.optim import schedules
 from windownet.tagger import artifact
 from windownet.train import word_table
 from windownet.train.word_table import WordTable
@@ -84,6 +85,8 @@ def prepare(config: Config, console: Console | None = None) -> Prepared:
     )
     windows = Windows(train, len(vocabulary), config.model.window, config.train.batch_size * config.train.accumulate)
     epochs = Epochs(windows, config.train.steps_per_call, config.train.seed, config.regularization.word_dropout)
+    if share := schedules.others(config, config.train.epochs * epochs.steps).get(schedules.WORD_DROPOUT):
+        epochs = epochs.dropping([float(share(epoch * epochs.steps)) for epoch in range(config.train.epochs)])
     counts = tuple(np.bincount(train.tags, minlength=len(names)).tolist())
     network = dataclasses.replace(
         artifact.network(config, len(vocabulary), len(names)), initializers=Initializers(config.init, counts)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+import optax
 from rich.console import Console
 from rich.table import Table
 
@@ -25,39 +26,48 @@ class Curve(NamedTuple):
       rates: float64 [steps], the rate of each step.
       steps_an_epoch: how many of them are an epoch.
       marks: {step: what is there}, in order.
+      others: {key: float64 [steps]}, the numbers that have a curve of their own.
     """
 
     name: str
     rates: np.ndarray
     steps_an_epoch: int
     marks: dict[int, str]
+    others: dict[str, np.ndarray]
 
 
 def of(config: Config, steps_an_epoch: int) -> Curve:
     """The curve of a config's schedule over its epochs."""
     steps = config.train.epochs * steps_an_epoch
-    rate = schedules.build(config.schedule, config.optimizer, steps)
-    rates = np.asarray(jnp.broadcast_to(rate(jnp.arange(steps)), (steps,)), np.float64)
+
+    def drawn(number: optax.Schedule) -> np.ndarray:
+        return np.asarray(jnp.broadcast_to(number(jnp.arange(steps)), (steps,)), np.float64)
+
+    rates = drawn(schedules.build(config.schedule, config.optimizer, steps))
+    others = {key: drawn(number) for key, number in schedules.others(config, steps).items()}
     marks = {0: "first"} | {quarter * steps // 4: f"{25 * quarter} %" for quarter in (1, 2, 3)} | {steps - 1: "last"}
     for step, what in (*schedules.seams(config.schedule, steps).items(), (int(rates.argmax()), "highest")):
         if step < steps and not (what == "highest" and np.ptp(rates) == 0):
             marks[step] = f"{marks[step]}, {what}" if step in marks else what
-    return Curve(config.schedule.name, rates, steps_an_epoch, dict(sorted(marks.items())))
+    return Curve(config.schedule.name, rates, steps_an_epoch, dict(sorted(marks.items())), others)
 
 
 def show(curve: Curve, console: Console) -> None:
     """Print a chart and a table of the rates that tell most."""
     steps = len(curve.rates)
     console.print(f"{curve.name}: {steps:,} steps, {curve.steps_an_epoch:,} an epoch", highlight=False)
+    if curve.name == "plateau":
+        console.print("its rate falls where dev scores no longer rise; this is its warm-up and peak", highlight=False)
     signs = _EIGHTHS if console.encoding.lower().startswith("utf") else _PLAIN
     for label, line in _chart(curve.rates, signs):
         console.print(f"{label:>9} {line}".rstrip(), highlight=False, markup=False, soft_wrap=True)
     table = Table()
-    for head in ("step", "epoch", "rate"):
-        table.add_column(head, justify="right")
+    for head in ("step", "epoch", "rate", *curve.others):
+        table.add_column(head.replace(".", ".\n"), justify="right")
     table.add_column("")
     for step, what in curve.marks.items():
-        table.add_row(f"{step:,}", str(step // curve.steps_an_epoch + 1), f"{curve.rates[step]:.4g}", what)
+        numbers = (f"{number[step]:.4g}" for number in (curve.rates, *curve.others.values()))
+        table.add_row(f"{step:,}", str(step // curve.steps_an_epoch + 1), *numbers, what)
     console.print(table)
 
 

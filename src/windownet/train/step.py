@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from windownet.autodiff import RowSparse, value_and_grad
+from windownet.autodiff.scalars import Scalar, is_zero
 from windownet.data.batches import Batch
 from windownet.model.network import Params, WindowNetwork
 from windownet.optim import average
@@ -30,6 +31,7 @@ class TrainState(NamedTuple):
       key: the run's random key; step n draws from it folded with n.
       start: words [V, D] as they were before the first step, where words.anchor draws them there; else None.
       average: the parameters' moving average, where train.average asks for one; else None.
+      factor: float32 scalar that multiplies the rate, where it falls with dev scores; else None.
     """
 
     params: Params
@@ -38,6 +40,7 @@ class TrainState(NamedTuple):
     key: jax.Array
     start: jax.Array | None = None
     average: Average | None = None
+    factor: jax.Array | None = None
 
 
 class Training:
@@ -52,7 +55,7 @@ class Training:
     """
 
     def __init__(
-        self, network: WindowNetwork, optimizer: Rowwise, anchor: float = 0.0, decay: float = 0.0, parts: int = 1
+        self, network: WindowNetwork, optimizer: Rowwise, anchor: Scalar = 0.0, decay: float = 0.0, parts: int = 1
     ) -> None:
         self._network, self._optimizer, self._anchor, self._decay = network, optimizer, anchor, decay
         self._parts = parts
@@ -63,7 +66,7 @@ class Training:
         params = self._network.init(init_key)
         if pretrained is not None:
             params[TABLE] = jnp.where(found[:, None], pretrained, params[TABLE])
-        start = jnp.copy(params[TABLE]) if self._anchor else None
+        start = jnp.copy(params[TABLE]) if not is_zero(self._anchor) else None
         averaged = average.begin(params, TABLE) if self._decay else None
         return TrainState(params, self._optimizer.init(params), jnp.zeros((), jnp.int32), key, start, averaged)
 

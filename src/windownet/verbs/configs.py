@@ -74,6 +74,8 @@ def diff(first: Path, second: Path) -> None:
 def schedule(config: Path, settings: tuple[str, ...], png: Path | None) -> None:
     """Draw the learning rate over the run of CONFIG, and print it at the steps where it turns.
 
+    What else follows a curve (schedule.others) is printed beside it.
+
     The run has as many steps as the config's data give it, or 1,000 where the data cannot be read.
     """
     from rich.console import Console

@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 
 from windownet.autodiff.graph import Cotangent, Op
+from windownet.autodiff.scalars import Scalar, like
 
 
-def draw_mask(key: jax.Array, shape: tuple[int, ...], rate: float) -> jax.Array:
+def draw_mask(key: jax.Array, shape: tuple[int, ...], rate: Scalar) -> jax.Array:
     """Draw what a dropout keeps: bool, True with probability 1 - rate to the nearest 1/65,536.
 
     Every 32 random bits decide two values: half the cost of `jax.random.bernoulli`, which on a CPU is as dear as the
@@ -17,24 +18,32 @@ def draw_mask(key: jax.Array, shape: tuple[int, ...], rate: float) -> jax.Array:
     size = math.prod(shape)
     words = jax.random.bits(key, ((size + 1) // 2,), jnp.uint32)
     halves = jax.lax.bitcast_convert_type(words, jnp.uint16).reshape(-1)[:size]
-    kept: jax.Array = halves >= jnp.uint16(min(round(rate * 65_536), 65_535))
+    kept: jax.Array = halves >= _threshold(rate)
     return kept.reshape(shape)
 
 
-def _dropout(x: jax.Array, mask: jax.Array, *, rate: float) -> jax.Array:
+def _threshold(rate: Scalar) -> jax.Array:
+    if isinstance(rate, int | float):
+        return jnp.asarray(min(round(rate * 65_536), 65_535), jnp.uint16)
+    nearest: jax.Array = jnp.minimum(jnp.round(rate * 65_536), 65_535)
+    return nearest.astype(jnp.uint16)
+
+
+def _dropout(x: jax.Array, mask: jax.Array, *, rate: Scalar) -> jax.Array:
     """x / (1 - rate) where the mask is True, 0 elsewhere (Srivastava et al. 2014): x [...], mask bool [...].
 
-    The mask is an input, drawn by `draw_mask`, so that the rule applies the one that the forward applied.
+    The mask is an input, drawn by `draw_mask`, so that the rule applies the one that the forward applied. The
+    rate has no cotangent.
     """
-    if not 0 <= rate < 1:
+    if isinstance(rate, int | float) and not 0 <= rate < 1:
         raise ValueError(f"dropout: required 0 <= rate < 1, got {rate}")
     if mask.shape != x.shape or mask.dtype != jnp.bool_:
         raise TypeError(f"dropout: required a mask bool{list(x.shape)} like x, got {mask.dtype}{list(mask.shape)}")
-    return jnp.where(mask, x / (1 - rate), jnp.zeros_like(x))
+    return jnp.where(mask, x / (1 - like(rate, x)), jnp.zeros_like(x))
 
 
-def _dropout_vjp(g: Cotangent, y: jax.Array, x: jax.Array, mask: jax.Array, *, rate: float) -> tuple[Cotangent, None]:
-    return jnp.where(mask, g / (1 - rate), jnp.zeros_like(g)), None
+def _dropout_vjp(g: Cotangent, y: jax.Array, x: jax.Array, mask: jax.Array, *, rate: Scalar) -> tuple[Cotangent, None]:
+    return jnp.where(mask, g / (1 - like(rate, g)), jnp.zeros_like(g)), None
 
 
 dropout = Op("dropout", _dropout, _dropout_vjp)

@@ -4,15 +4,17 @@ import jax
 import jax.numpy as jnp
 
 from windownet.autodiff.graph import Cotangent, Op
+from windownet.autodiff.scalars import Scalar, is_zero, like
 
 
 def _softmax_cross_entropy(
-    logits: jax.Array, labels: jax.Array, mask: jax.Array, *, smoothing: float = 0.0
+    logits: jax.Array, labels: jax.Array, mask: jax.Array, *, smoothing: Scalar = 0.0
 ) -> jax.Array:
     """Mean over the labels that count of -log softmax(logits)[label]: a scalar.
 
     logits [..., L]; labels int [...] in 0..L-1; mask bool [...], False for a label that does not count. With no label
-    that counts, 0. `smoothing` spreads that share of each label evenly over all L (Szegedy et al. 2016, section 7).
+    that counts, 0. `smoothing` spreads that share of each label evenly over all L (Szegedy et al. 2016, section 7);
+    it has no cotangent.
     """
     integer = jnp.issubdtype(labels.dtype, jnp.integer)
     if not integer or labels.shape != logits.shape[:-1] or mask.shape != labels.shape or mask.dtype != jnp.bool_:
@@ -22,20 +24,22 @@ def _softmax_cross_entropy(
         )
     shifted, _, total = _softmax_parts(logits)
     chosen = jnp.where(_is_label(logits, labels), shifted, jnp.zeros_like(shifted)).sum(-1)
-    if smoothing:
-        chosen = (1 - smoothing) * chosen + smoothing * shifted.mean(-1)
+    if not is_zero(smoothing):
+        share = like(smoothing, logits)
+        chosen = (1 - share) * chosen + share * shifted.mean(-1)
     losses = jnp.log(total[..., 0]) - chosen
     return jnp.where(mask, losses, jnp.zeros_like(losses)).sum() / _count(mask, logits)
 
 
 def _softmax_cross_entropy_vjp(
-    g: Cotangent, y: jax.Array, logits: jax.Array, labels: jax.Array, mask: jax.Array, *, smoothing: float = 0.0
+    g: Cotangent, y: jax.Array, logits: jax.Array, labels: jax.Array, mask: jax.Array, *, smoothing: Scalar = 0.0
 ) -> tuple[Cotangent, None, None]:
     # softmax - one-hot, or what it is smoothed to, for the labels that count.
     _, exps, total = _softmax_parts(logits)
     target = _is_label(logits, labels).astype(logits.dtype)
-    if smoothing:
-        target = (1 - smoothing) * target + smoothing / logits.shape[-1]
+    if not is_zero(smoothing):
+        share = like(smoothing, logits)
+        target = (1 - share) * target + share / logits.shape[-1]
     delta = exps / total - target
     scale = jnp.where(mask, g / _count(mask, logits), jnp.zeros_like(g))
     return delta * scale[..., None], None, None

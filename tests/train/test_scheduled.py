@@ -1,0 +1,95 @@
+"""Numbers that change from step to step: each step is the one of a plain training that has that step's numbers."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from windownet import config
+from windownet.data.batches import Batch
+from windownet.data.vocabulary import RARE
+from windownet.model.network import WindowNetwork
+from windownet.optim.build import build_rowwise
+from windownet.train import scheduled
+from windownet.train.prepare import prepare
+from windownet.train.step import Training, TrainState
+
+STEPS = 4
+BEGIN = {"input_dropout": 0.8, "hidden_dropout": 0.7, "label_smoothing": 0.6, "l2": 0.5, "anchor": 3.0, "momentum": 0.9}
+KEYS = [f"regularization.{field}" for field in list(BEGIN)[:4]] + ["words.anchor", "optimizer.momentum"]
+NETWORK = WindowNetwork(9, 5, 3, 3, 4, 2, (6,), "tanh", *(list(BEGIN.values())[:4]))
+
+
+def stack(steps: int) -> Batch:
+    rng = np.random.default_rng(0)
+    rows = np.stack([np.append(rng.permutation(9)[:5], 9) for _ in range(steps)]).astype(np.int32)
+    words = rng.integers(0, 5, (steps, 8, 3)).astype(np.int32)
+    capitals = rng.integers(0, 5, (steps, 8, 3)).astype(np.int32)
+    tags = rng.integers(0, 3, (steps, 8)).astype(np.int32)
+    return Batch(rows, words, capitals, tags, np.ones((steps, 8), bool))
+
+
+def make(others: dict[str, Any], momentum: float = BEGIN["momentum"]) -> config.Config:
+    tree: dict[str, Any] = {
+        "regularization": {field: BEGIN[field] for field in list(BEGIN)[:4]},
+        "words": {"anchor": BEGIN["anchor"]},
+        "optimizer": {"name": "momentum", "learning_rate": 0.1, "momentum": momentum, "rows": "dense"},
+        "schedule": {"others": others},
+    }
+    return config.parse(tree, "test")
+
+
+def compiled(function: Any, *static: int) -> Any:
+    # Compiling is what takes the time here.
+    return jax.jit(function, static_argnums=static, compiler_options={"xla_backend_optimization_level": 0})
+
+
+def begun(training: Training) -> TrainState:
+    state = compiled(training.init)(jax.random.key(0))
+    # Away from its start, so that the anchor pulls.
+    return state._replace(params={**state.params, "words": state.params["words"] + 0.3})
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_each_step_has_its_own_numbers(frozen: bool) -> None:
+    curve, shares = {"name": "linear", "final": 0.1, "warmup": 1 / STEPS}, (0.0, 1.0, 0.7, 0.4)
+    batches = stack(STEPS)
+    changing = scheduled.of(make(dict.fromkeys(KEYS, curve)), NETWORK, STEPS)
+    _, found = compiled(changing.steps, 2)(begun(changing), batches, frozen)
+
+    state, expected = begun(Training(NETWORK, build_rowwise(make({}), STEPS), BEGIN["anchor"])), []
+    for n, share in enumerate(shares):
+        now = {field: number * share for field, number in BEGIN.items()}
+        optimizer, anchor = build_rowwise(make({}, momentum=now.pop("momentum")), STEPS), now.pop("anchor")
+        plain = Training(dataclasses.replace(NETWORK, **now), optimizer, anchor)
+        state, (loss,) = compiled(plain.steps, 2)(state, Batch(*(array[n : n + 1] for array in batches)), frozen)
+        expected.append(float(loss))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_without_a_curve_a_training_is_a_plain_one() -> None:
+    assert type(scheduled.of(make({}), NETWORK, STEPS)) is Training
+
+
+def test_words_are_dropped_as_each_epoch_has_it(tmp_path: Path) -> None:
+    text = "".join(f"Ann{n} B-PER\nsaw{n % 7} O\n\n" for n in range(150))
+    (tmp_path / "a.conll").write_text(text * 2, encoding="utf-8")
+    tree = {
+        "data": {"root": str(tmp_path), "train": "a.conll", "dev": "a.conll"},
+        "regularization": {"word_dropout": 0.8},
+        "schedule": {"others": {"regularization.word_dropout": {"name": "linear"}}},
+        "train": {"epochs": 4, "steps_per_call": 3},
+    }
+    prepared = prepare(config.parse(tree, "test"))
+    shares = []
+    for epoch in range(1, 5):
+        rare = total = 0
+        for stack in prepared.epochs.seeded(5).epoch(epoch):
+            ids = np.take_along_axis(stack.rows[:, None, :], stack.words[:, :, 2:3], 2)[..., 0]
+            rare += int(((ids == RARE) & stack.mask).sum())
+            total += int(stack.mask.sum())
+        shares.append(rare / total)
+    assert shares == pytest.approx([0.8, 0.6, 0.4, 0.2], abs=0.07)
