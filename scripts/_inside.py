@@ -18,10 +18,9 @@ from windownet.data.batches import Batch, Encoded, Windows, encode
 from windownet.data.sentences import Sentence
 from windownet.data.tags import convert
 from windownet.model.network import Params
-from windownet.optim.build import build_rowwise
 from windownet.tagger.tagger import by_sentence, score
+from windownet.train import scheduled
 from windownet.train.prepare import Prepared
-from windownet.train.step import Training
 
 _WINDOWS = 1024
 
@@ -92,8 +91,7 @@ def epochs(
       The epoch from 0, the parameters with a leading axis R, and the losses of the epoch's steps [R, steps].
     """
     config, words = prepared.config, prepared.words
-    optimizer = build_rowwise(config, config.train.epochs * prepared.epochs.steps)
-    training = Training(prepared.network, optimizer, config.words.anchor)
+    training = scheduled.of(config, prepared.network, config.train.epochs * prepared.epochs.steps)
 
     def init(seed: jax.Array) -> Any:
         return training.init(jax.random.key(seed), words.pretrained, words.found)

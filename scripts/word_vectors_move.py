@@ -24,9 +24,10 @@ import _lecture
 from windownet import config as config_module
 from windownet.data import demo, vectors
 from windownet.data.batches import Batch, Windows, encode
-from windownet.optim.build import TABLE, build_rowwise
+from windownet.optim.build import TABLE
+from windownet.train import scheduled
 from windownet.train.prepare import Prepared, prepare
-from windownet.train.step import Step, Training
+from windownet.train.step import Step
 
 SCREENS = ("tv", "telly")
 LEFT_BEHIND = "television"
@@ -100,8 +101,7 @@ def prepared(file: Path, folder: Path, update: str, seed: int, epochs: int) -> P
 
 def train(data: Prepared) -> dict[str, Any]:
     config = data.config
-    optimizer = build_rowwise(config, config.train.epochs * data.epochs.steps)
-    step = Step(Training(data.network, optimizer))
+    step = Step(scheduled.of(config, data.network, config.train.epochs * data.epochs.steps))
     state, frozen = step.init(config.train.seed, data.words), config.words.update == "freeze"
     for epoch in range(1, config.train.epochs + 1):
         for stack in data.epochs.epoch(epoch):

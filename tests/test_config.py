@@ -293,8 +293,10 @@ def test_a_written_config_is_read_back_whole(tmp_path):
     for key, field in FIELDS.items():
         section, name = key.split(".")
         tree.setdefault(section, {})[name] = changed(field.annotation, field.default, field.metadata)
+    # Only cross-entropy can be smoothed.
+    tree["regularization"]["label_smoothing"] = 0.0
     config = parse(tree, "a.toml")
-    for key in FIELDS:
+    for key in FIELDS.keys() - {"regularization.label_smoothing"}:
         section, name = key.split(".")
         assert getattr(getattr(config, section), name) == tree[section][name] != FIELDS[key].default
     path = tmp_path / "a.toml"
@@ -344,6 +346,12 @@ def test_decay_counts_the_rates_of_groups():
     optimizer = {"learning_rate": 1.0, "weight_decay": 0.5, "rates": {"words": 2.0}}
     with pytest.raises(InputError, match=r"optimizer.weight_decay: required less than 1 / optimizer.learning_rate"):
         parse({"optimizer": optimizer}, "test")
+
+
+def test_only_cross_entropy_is_smoothed():
+    tree = {"loss": {"name": "margin"}, "regularization": {"label_smoothing": 0.1}}
+    with pytest.raises(InputError, match=r"required loss.name = 'cross_entropy' with it, got 'margin'"):
+        parse(tree, "test")
 
 
 def test_a_key_that_has_no_curve_is_answered_with_the_nearest_that_may():

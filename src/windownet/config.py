@@ -182,13 +182,25 @@ class InitConfig(Section):
     )
 
 
+class LossConfig(Section):
+    """What training makes small."""
+
+    name: Literal["cross_entropy", "margin"] = Field(
+        "cross_entropy",
+        description="cross_entropy: the negative log-probability of the tag, by softmax; margin: by how much its score "
+        "is not 1 above the best other one",
+    )
+
+
 class RegularizationConfig(Section):
     """What keeps the network from learning the training data by heart."""
 
     input_dropout: Rate = Field(0.0, description="share of the window's values set to zero in training")
     hidden_dropout: Rate = Field(0.0, description="share of the hidden values set to zero in training")
     word_dropout: Rate = Field(0.0, description="share of the words replaced by the rare one, drawn anew every epoch")
-    label_smoothing: Rate = Field(0.0, description="share of each tag's weight in the loss spread over all tags")
+    label_smoothing: Rate = Field(
+        0.0, description="share of each tag's weight in the cross-entropy spread over all tags"
+    )
     l2: float = Field(0.0, ge=0, description="times half the squared weights of all layers, added to the loss")
     max_norm: float = Field(0.0, ge=0, description="bound of the norm of each hidden unit's weights; 0: none")
 
@@ -346,6 +358,7 @@ class Config(Schema):
     words: WordsConfig = WordsConfig()
     model: ModelConfig = ModelConfig()
     init: InitConfig = InitConfig()
+    loss: LossConfig = LossConfig()
     regularization: RegularizationConfig = RegularizationConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
@@ -397,6 +410,16 @@ class Config(Schema):
             raise ValueError(
                 f"optimizer.weight_decay: required less than 1 / optimizer.learning_rate, got {decay:g} with a rate of "
                 f"{self.optimizer.learning_rate:g}; a step would take off more than all"
+            )
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _smoothing_has_shares(self) -> Self:
+        smoothing = self.regularization.label_smoothing
+        if smoothing and self.loss.name != "cross_entropy":
+            raise ValueError(
+                f"regularization.label_smoothing: required loss.name = 'cross_entropy' with it, got {self.loss.name!r} "
+                f"and {smoothing:g}; leave one of them out"
             )
         return self
 

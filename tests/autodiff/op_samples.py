@@ -142,6 +142,12 @@ def _softmax_cross_entropy(d: Draw) -> Sample:
     return Sample((d.normal(*shape, L), d.ids(L, *shape), d.mask(*shape)), static)
 
 
+def _multiclass_margin(d: Draw) -> Sample:
+    # Wide enough that some margins are kept and some are missed.
+    L = max(d.n, 1)
+    return Sample((2 * d.normal(d.m, L), d.ids(L, d.m), d.mask(d.m)))
+
+
 def _binary_logistic(d: Draw) -> Sample:
     shape = (max(d.m, 1), max(d.n, 1))
     return Sample((d.normal(*shape), d.mask(*shape)))
@@ -215,6 +221,7 @@ SAMPLES: Mapping[str, Row] = MappingProxyType(
         "maximum": _untied_pair,
         "mean": _mean,
         "minimum": _untied_pair,
+        "multiclass_margin": _multiclass_margin,
         "multiply": _elementwise_pair,
         "negate": _elementwise,
         "prelu": _prelu,

@@ -36,7 +36,8 @@ f32, i32 = jnp.float32, jnp.int32
         ("dropout", (jnp.zeros(3), jnp.ones(2, bool)), {"rate": 0.5}, r"dropout: required a mask bool\[3\]"),
         ("dropout", (jnp.zeros(3), jnp.ones(3)), {"rate": 0.5}, r"dropout: .* got float32\[3\]"),
         *(
-            ("softmax_cross_entropy", (jnp.zeros((2, 3)), labels, mask), {}, "softmax_cross_entropy: required logits")
+            (name, (jnp.zeros((2, 3)), labels, mask), {}, f"{name}: required logits")
+            for name in ("softmax_cross_entropy", "multiclass_margin")
             for labels, mask in (
                 (jnp.zeros(3, i32), jnp.ones(3, bool)),
                 (jnp.zeros(2, f32), jnp.ones(2, bool)),

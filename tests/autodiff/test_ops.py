@@ -84,6 +84,13 @@ def masked_cross_entropy(z: np.ndarray, labels: np.ndarray, mask: np.ndarray, *,
     return losses[mask].sum() / max(mask.sum(), 1)
 
 
+def masked_margin(z: np.ndarray, labels: np.ndarray, mask: np.ndarray) -> np.floating:
+    rows = np.arange(len(labels))
+    missed = z + 1 - z[rows, labels][:, None]
+    missed[rows, labels] = 0
+    return np.maximum(missed.max(-1), 0)[mask].sum() / max(mask.sum(), 1)
+
+
 # What the forwards compute, in numpy; the arithmetic ones are jax's functions of the same name.
 REFERENCES: dict[str, Callable[..., Any]] = {
     "affine": lambda x, w, b: np.einsum("...i,io->...o", x, w) + b,
@@ -98,6 +105,7 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "leaky_relu": lambda x, *, negative_slope=0.01: np.where(x > 0, x, negative_slope * x),
     "matmul": lambda x, y: np.einsum("...mk,...kn->...mn", x, y),
     "mean": lambda x, *, axis: np.mean(x, axis),
+    "multiclass_margin": masked_margin,
     "prelu": lambda x, slope: np.where(x > 0, x, slope * x),
     "reshape": lambda x, *, shape: np.reshape(x, shape),
     "silu": lambda x: x / (1 + np.exp(-x)),
@@ -197,6 +205,18 @@ FAULTS = {
     "upstream ignored": (
         "softmax_cross_entropy",
         lambda g, y, *xs, **static: ops.softmax_cross_entropy.vjp(g / g, y, *xs, **static),
+    ),
+    "a margin that is kept pulls on": (
+        "multiclass_margin",
+        lambda g, y, z, t, m: ops.multiclass_margin.vjp(g, y, z - 1e3 * jax.nn.one_hot(t, z.shape[-1]), t, m),
+    ),
+    "rival among all tags": (
+        "multiclass_margin",
+        lambda g, y, z, t, m: (
+            jnp.where((z.argmax(-1).astype(t.dtype) == t)[:, None], 0.0, ops.multiclass_margin.vjp(g, y, z, t, m)[0]),
+            None,
+            None,
+        ),
     ),
     "weights ignored": (
         "weighted_logistic",

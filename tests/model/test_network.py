@@ -61,8 +61,8 @@ def test_equals_the_reference(nonlinearity: str, hidden: tuple[int, ...], dropou
         assert difference(gradient, witness) < 1e-10
 
 
-@pytest.mark.parametrize("penalties", [{"label_smoothing": 0.2}, {"l2": 0.3}])
-def test_penalties_equal_the_reference(penalties: dict[str, float]) -> None:
+@pytest.mark.parametrize("penalties", [{"label_smoothing": 0.2}, {"l2": 0.3}, {"margin": True}])
+def test_penalties_and_other_losses_equal_the_reference(penalties: dict[str, float]) -> None:
     with jax.enable_x64(True):
         network, data = make("tanh", (8,), **penalties), batch()
         params = params_of(network)

@@ -39,6 +39,7 @@ class WindowNetwork:
     hidden_dropout: Scalar = 0.0
     label_smoothing: Scalar = 0.0
     l2: Scalar = 0.0
+    margin: bool = False
     initializers: Initializers = field(default_factory=Initializers)
 
     def init(self, key: jax.Array, dtype: Any = jnp.float32) -> Params:
@@ -70,7 +71,7 @@ class WindowNetwork:
     def loss(
         self, params: Params, batch: Batch, key: jax.Array | None = None, start: Any = None, anchor: Scalar = 0.0
     ) -> Any:
-        """Mean cross-entropy of the batch's tags, a scalar in nats, and the penalties.
+        """Mean cross-entropy of the batch's tags, a scalar in nats, or with `margin` their hinge, and the penalties.
 
         `l2` adds `l2 / 2` times the squares of all layers' weights; biases and tables of vectors are left out.
 
@@ -83,7 +84,10 @@ class WindowNetwork:
         """
         rows = self._rows(params, batch)
         scores = self._scores(rows, params, batch, key)
-        loss = ops.softmax_cross_entropy(scores, batch.tags, batch.mask, smoothing=self.label_smoothing)
+        if self.margin:
+            loss = ops.multiclass_margin(scores, batch.tags, batch.mask)
+        else:
+            loss = ops.softmax_cross_entropy(scores, batch.tags, batch.mask, smoothing=self.label_smoothing)
         for layer in (*params["hidden"], params["output"]) if not is_zero(self.l2) else ():
             squares = ops.sum(ops.square(layer["w"]))
             loss = ops.add(loss, ops.multiply(squares, jnp.asarray(self.l2 / 2, squares.dtype)))

@@ -87,12 +87,14 @@ def from_params(network: WindowNetwork, params: Params) -> Reference:
 
 
 def loss_of(module: Reference, batch: Batch, key: jax.Array | None = None) -> jax.Array:
-    """Mean cross-entropy over the windows that count, a scalar in nats, and the L2 penalty of the layers' weights."""
+    """Mean loss over the windows that count, a scalar, and the L2 penalty of the layers' weights."""
     logits = module(jnp.asarray(batch.rows)[batch.words], batch.capitals, key)
-    labels = optax.smooth_labels(
-        jax.nn.one_hot(batch.tags, logits.shape[-1], dtype=logits.dtype), module.network.label_smoothing
-    )
-    loss = jnp.mean(optax.softmax_cross_entropy(logits, labels), where=batch.mask)
+    if module.network.margin:
+        losses = optax.losses.multiclass_hinge_loss(logits, batch.tags)
+    else:
+        one_hot = jax.nn.one_hot(batch.tags, logits.shape[-1], dtype=logits.dtype)
+        losses = optax.softmax_cross_entropy(logits, optax.smooth_labels(one_hot, module.network.label_smoothing))
+    loss = jnp.mean(losses, where=batch.mask)
     layers = [*module.hidden, module.output]
     return loss + module.network.l2 / 2 * sum(jnp.sum(layer.kernel[...] ** 2) for layer in layers)
 

@@ -63,6 +63,7 @@ def network(config: Config, vocabulary: int, tags: int) -> WindowNetwork:
         input_dropout=config.regularization.input_dropout,
         hidden_dropout=config.regularization.hidden_dropout,
         label_smoothing=config.regularization.label_smoothing,
+        margin=config.loss.name == "margin",
         l2=config.regularization.l2,
     )
 

@@ -30,6 +30,7 @@ from windownet.autodiff.ops.dropout import (
 )
 from windownet.autodiff.ops.losses import (
     binary_logistic as binary_logistic,
+    multiclass_margin as multiclass_margin,
     softmax_cross_entropy as softmax_cross_entropy,
     weighted_logistic as weighted_logistic,
 )

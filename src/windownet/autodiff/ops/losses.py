@@ -16,12 +16,7 @@ def _softmax_cross_entropy(
     that counts, 0. `smoothing` spreads that share of each label evenly over all L (Szegedy et al. 2016, section 7);
     it has no cotangent.
     """
-    integer = jnp.issubdtype(labels.dtype, jnp.integer)
-    if not integer or labels.shape != logits.shape[:-1] or mask.shape != labels.shape or mask.dtype != jnp.bool_:
-        raise TypeError(
-            "softmax_cross_entropy: required logits [..., L], labels int [...] and mask bool [...], "
-            f"got {list(logits.shape)}, {labels.dtype}{list(labels.shape)} and {mask.dtype}{list(mask.shape)}"
-        )
+    _require_labels("softmax_cross_entropy", logits, labels, mask)
     shifted, _, total = _softmax_parts(logits)
     chosen = jnp.where(_is_label(logits, labels), shifted, jnp.zeros_like(shifted)).sum(-1)
     if not is_zero(smoothing):
@@ -46,6 +41,33 @@ def _softmax_cross_entropy_vjp(
 
 
 softmax_cross_entropy = Op("softmax_cross_entropy", _softmax_cross_entropy, _softmax_cross_entropy_vjp)
+
+
+def _multiclass_margin(logits: jax.Array, labels: jax.Array, mask: jax.Array) -> jax.Array:
+    """Mean over the labels that count of max(0, 1 + the highest other logit - the label's): a scalar.
+
+    logits [..., L]; labels int [...] in 0..L-1; mask bool [...], False for a label that does not count. With no label
+    that counts, 0. The multi-class hinge of Crammer and Singer (2001, equation 4).
+    """
+    _require_labels("multiclass_margin", logits, labels, mask)
+    losses = jax.nn.relu(_violation(logits, labels)[0])
+    return jnp.where(mask, losses, jnp.zeros_like(losses)).sum() / _count(mask, logits)
+
+
+def _multiclass_margin_vjp(
+    g: Cotangent, y: jax.Array, logits: jax.Array, labels: jax.Array, mask: jax.Array
+) -> tuple[Cotangent, None, None]:
+    # max routes to the highest rival, in equal parts where several are: up with it, down with the label.
+    violation, rivals = _violation(logits, labels)
+    highest = (rivals == rivals.max(-1, keepdims=True)).astype(logits.dtype)
+    delta = highest / highest.sum(-1, keepdims=True) - _is_label(logits, labels).astype(logits.dtype)
+    # Unlike a comparison, the step hands a NaN on.
+    missed = jnp.heaviside(violation, jnp.zeros_like(violation))
+    scale = jnp.where(mask, missed * (g / _count(mask, logits)), jnp.zeros_like(violation))
+    return delta * scale[..., None], None, None
+
+
+multiclass_margin = Op("multiclass_margin", _multiclass_margin, _multiclass_margin_vjp)
 
 
 def _binary_logistic(logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -90,6 +112,23 @@ def _weighted_logistic_vjp(
 
 
 weighted_logistic = Op("weighted_logistic", _weighted_logistic, _weighted_logistic_vjp)
+
+
+def _require_labels(name: str, logits: jax.Array, labels: jax.Array, mask: jax.Array) -> None:
+    integer = jnp.issubdtype(labels.dtype, jnp.integer)
+    if not integer or labels.shape != logits.shape[:-1] or mask.shape != labels.shape or mask.dtype != jnp.bool_:
+        raise TypeError(
+            f"{name}: required logits [..., L], labels int [...] and mask bool [...], "
+            f"got {list(logits.shape)}, {labels.dtype}{list(labels.shape)} and {mask.dtype}{list(mask.shape)}"
+        )
+
+
+def _violation(logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
+    # How far the margin is missed, and the other logits.
+    is_label = _is_label(logits, labels)
+    rivals = jnp.where(is_label, jnp.full_like(logits, -jnp.inf), logits)
+    true = jnp.where(is_label, logits, jnp.zeros_like(logits)).sum(-1)
+    return 1 + rivals.max(-1) - true, rivals
 
 
 def _softmax_parts(logits: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
