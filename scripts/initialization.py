@@ -20,8 +20,8 @@ import _lecture
 from windownet import config as config_module
 from windownet.autodiff import ops
 from windownet.autodiff.graph import record
-from windownet.config import Config, InitConfig
 from windownet.data.batches import Batch
+from windownet.schema import Config, InitConfig
 from windownet.train.prepare import Prepared, prepare
 
 SMALL = (

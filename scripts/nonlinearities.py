@@ -21,8 +21,8 @@ import _lecture
 from windownet import config as config_module
 from windownet.autodiff import ops
 from windownet.autodiff.graph import primal, record
-from windownet.config import Config, Nonlinearity
 from windownet.model.network import Params, WindowNetwork
+from windownet.schema import Config, Nonlinearity
 from windownet.train.prepare import prepare
 
 SMALL = (

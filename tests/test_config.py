@@ -6,10 +6,11 @@ import annotated_types
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from windownet import config as config_module
+from windownet import schema
 from windownet.autodiff.ops import OPS, nonlinearities
-from windownet.config import Config, load, parse
+from windownet.config import load, parse
 from windownet.errors import InputError
+from windownet.schema import Config
 
 ALL_CONFIGS = sorted(Path(__file__).parents[1].joinpath("configs").glob("*.toml"))
 # Those of `pretrain` have a schema of their own: tests/pretrain/test_settings.py.
@@ -202,7 +203,7 @@ def test_overrides(override, value):
 
 def test_the_last_override_wins():
     assert parse({"train": {"epochs": 1}}, "a.toml", ["train.epochs=2", "train.seed=5", "train.epochs=3"]).train == (
-        config_module.TrainConfig(epochs=3, seed=5)
+        schema.TrainConfig(epochs=3, seed=5)
     )
 
 
@@ -276,12 +277,12 @@ def changed(annotation, default, metadata):
     if typing.get_origin(annotation) is typing.Literal:
         return next(choice for choice in typing.get_args(annotation) if choice not in (default, "hub", "freeze"))
     if typing.get_origin(annotation) is tuple:
-        return (7, 9) if annotation == tuple[config_module.Width, ...] else ('"', "\u2028\\")
+        return (7, 9) if annotation == tuple[schema.Width, ...] else ('"', "\u2028\\")
     if annotation is str:
         return f"{default}'\"\\ #=\n\r\t\u2028\u0085\x01\U0001f600"
-    if annotation == dict[str, config_module.Curve]:
-        return {"optimizer.eps": config_module.Curve(name="step", every=0.3), "words.anchor": config_module.Curve()}
-    if annotation in (bool, dict[str, config_module.NonNegative]):
+    if annotation == dict[str, schema.Curve]:
+        return {"optimizer.eps": schema.Curve(name="step", every=0.3), "words.anchor": schema.Curve()}
+    if annotation in (bool, dict[str, schema.NonNegative]):
         return not default if annotation is bool else {'"output.*"': 2.0, "": 0.5}
     if annotation is int:
         return default + 2
@@ -331,7 +332,7 @@ def test_the_configs_of_the_project_are_there():
 
 def test_the_nonlinearities_are_those_of_the_ops():
     ops = {name for name, op in OPS.items() if getattr(nonlinearities, name, None) is op}
-    assert set(typing.get_args(config_module.Nonlinearity)) == ops
+    assert set(typing.get_args(schema.Nonlinearity)) == ops
 
 
 def test_a_config_cannot_be_changed_by_accident():
@@ -363,17 +364,15 @@ def test_a_key_that_has_no_curve_is_answered_with_the_nearest_that_may():
 def test_every_number_of_a_step_but_the_rate_may_have_a_curve():
     scalars = {key for key, field in FIELDS.items() if float in (field.annotation, *typing.get_args(field.annotation))}
     sections = ("words.", "regularization.", "optimizer.")
-    assert set(config_module.SCHEDULABLE) == {key for key in scalars if key.startswith(sections)} - {
-        "optimizer.learning_rate"
-    }
+    assert set(schema.SCHEDULABLE) == {key for key in scalars if key.startswith(sections)} - {"optimizer.learning_rate"}
 
 
 def test_a_table_of_curves_is_told_as_toml_has_it():
     others = {"optimizer.b1": {"name": "linear", "final": 0.5}, "optimizer.eps": {}}
-    assert config_module.value(parse({"schedule": {"others": others}}, "test"), "schedule.others") == others
+    assert schema.value(parse({"schedule": {"others": others}}, "test"), "schedule.others") == others
 
 
 def test_an_array_of_a_program_may_stand_for_a_number():
     traced = object()
-    changed = config_module.replace(Config(), {"optimizer.b1": traced, "train.seed": 5})
+    changed = schema.replace(Config(), {"optimizer.b1": traced, "train.seed": 5})
     assert (changed.optimizer.b1, changed.optimizer.b2, changed.train.seed) == (traced, 0.999, 5)

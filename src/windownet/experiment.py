@@ -19,14 +19,14 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from windownet import config as config_module
-from windownet.config import Config
+from windownet import config as config_module, schema
 from windownet.data.batches import Batch, Encoded, Windows
 from windownet.data.prefetch import prefetch
 from windownet.data.scores import Scores
 from windownet.data.sentences import Sentence
 from windownet.errors import InputError
 from windownet.model.network import Params
+from windownet.schema import Config
 from windownet.tagger.tagger import by_sentence, score
 from windownet.train import scheduled
 from windownet.train.prepare import Prepared, prepare
@@ -101,7 +101,7 @@ def run(
     groups: dict[str, list[int]] = {}
     for number, changed in enumerate(configs):
         # Not checked: a decay of 0 need not go with what else the run sets.
-        same = config_module.replace(changed, {key: config_module.value(config, key) for key in VARIED})
+        same = schema.replace(changed, {key: schema.value(config, key) for key in VARIED})
         groups.setdefault(same.to_toml(), []).append(number)
     outcomes: dict[int, Outcome] = {}
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
@@ -133,7 +133,7 @@ class _Program:
         self._configs, self._every = configs, every
         self._prepared = prepared = prepare(config_module.change(configs[0], {SEED: splits_seed}))
         self._steps = configs[0].train.epochs * prepared.epochs.steps
-        given = {key: [config_module.value(config, key) for config in configs] for key in VARIED}
+        given = {key: [schema.value(config, key) for config in configs] for key in VARIED}
         self._seeds = given.pop(SEED)
         # What is the same in all runs stays a number that the compiler sees.
         self._values = {key: jnp.asarray(each) for key, each in given.items() if len(set(each)) > 1}
@@ -227,7 +227,7 @@ class _Program:
         return Scheduled(self._config(values), self._prepared.network, self._steps)
 
     def _config(self, values: Mapping[str, jax.Array]) -> Config:
-        return config_module.replace(self._configs[0], values)
+        return schema.replace(self._configs[0], values)
 
 
 class _Predictor:

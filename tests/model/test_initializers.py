@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from windownet.config import InitConfig
 from windownet.data.batches import Batch
 from windownet.model.initializers import Initializers
 from windownet.model.network import WindowNetwork
+from windownet.schema import InitConfig
 
 I, O = 320, 80  # noqa: E741
 # Variance, and the largest value in standard deviations: sqrt(3) for a uniform distribution, and 2 over what cutting

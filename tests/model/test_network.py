@@ -9,10 +9,10 @@ import optax
 import pytest
 
 from windownet.autodiff import ops, value_and_grad
-from windownet.config import Nonlinearity
 from windownet.data.batches import Batch
 from windownet.model import reference
 from windownet.model.network import WindowNetwork
+from windownet.schema import Nonlinearity
 
 B, W, U, V, D, F, L = 7, 5, 6, 11, 4, 3, 5
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from windownet.config import Config, load_as
+from windownet.config import load_as
 from windownet.pretrain.settings import PretrainConfig, PretrainSection
+from windownet.schema import Config
 
 CONFIGS = sorted(Path(__file__).parents[2].joinpath("configs").glob("pretrain_*.toml"))
 

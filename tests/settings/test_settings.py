@@ -6,9 +6,9 @@ from typing import get_args
 
 import pytest
 
-from windownet import config as config_module
-from windownet.config import Config
+from windownet import config as config_module, schema
 from windownet.errors import InputError
+from windownet.schema import Config
 from windownet.settings import document, presets
 from windownet.settings.difference import Difference, differences, load
 from windownet.settings.fields import sections, settings, unused
@@ -84,7 +84,7 @@ def test_fields_that_have_no_effect_are_named():
 
 def test_what_a_field_needs_are_choices_of_its_section():
     of_schedule = {setting.name for key, setting in SETTINGS.items() if setting.needs and key.startswith("schedule.")}
-    assert of_schedule == set(config_module.ScheduleConfig.model_fields) - {"name", "warmup", "others"}
+    assert of_schedule == set(schema.ScheduleConfig.model_fields) - {"name", "warmup", "others"}
     for setting in SETTINGS.values():
         if setting.needs:
             assert set(setting.choices) <= set(

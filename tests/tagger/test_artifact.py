@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from windownet.config import Config
 from windownet.data.vocabulary import Normalization, Vocabulary
 from windownet.errors import InputError
+from windownet.schema import Config
 from windownet.tagger import artifact
 from windownet.tagger.artifact import Artifact
 

@@ -7,12 +7,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from windownet.config import Config
 from windownet.data import columns, sources, vectors
 from windownet.data.features import CAPITALIZATION, capitalization
 from windownet.data.sentences import Sentence
 from windownet.data.tags import convert, spans
 from windownet.data.vocabulary import RARE, Normalization, Vocabulary
+from windownet.schema import Config
 
 FEW_MENTIONS = 20
 LONG_SENTENCE = 200

@@ -4,10 +4,10 @@ import random
 from dataclasses import dataclass
 from pathlib import Path
 
-from windownet.config import DataConfig
 from windownet.data import columns, demo, hub
 from windownet.data.sentences import Sentence
 from windownet.errors import InputError
+from windownet.schema import DataConfig
 
 
 @dataclass(frozen=True)

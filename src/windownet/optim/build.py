@@ -4,11 +4,11 @@ import jax
 import optax
 
 from windownet.autodiff.scalars import is_zero
-from windownet.config import Config, OptimizerConfig, replace
 from windownet.optim import by_path, missed, schedules
 from windownet.optim.by_step import by_step
 from windownet.optim.missed import Missed
 from windownet.optim.rowwise import Rowwise, rowwise
+from windownet.schema import Config, OptimizerConfig, replace
 
 TABLE = "words"
 _SMALL_EPS = 1e-7

@@ -7,7 +7,7 @@ run's end, where it stays as it ends or goes on falling. Shares of the run are r
 import jax.numpy as jnp
 import optax
 
-from windownet.config import Config, Curve, OptimizerConfig, ScheduleConfig, value
+from windownet.schema import Config, Curve, OptimizerConfig, ScheduleConfig, value
 
 WORD_DROPOUT = "regularization.word_dropout"
 

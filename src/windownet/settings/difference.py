@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from windownet import config as config_module
-from windownet.config import Config
+from windownet.schema import Config
 from windownet.settings.document import value
 from windownet.settings.fields import settings
 

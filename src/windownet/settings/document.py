@@ -4,13 +4,13 @@ import textwrap
 
 import tomli_w
 
-from windownet.config import Section
+from windownet.schema import Section
 from windownet.settings.fields import sections, settings
 
 _HEAD = """\
 # The config
 
-Written by `scripts/config_document.py` from the schema in [`config.py`](../src/windownet/config.py).
+Written by `scripts/config_document.py` from the schema in [`schema.py`](../src/windownet/schema.py).
 
 A config is TOML; what it leaves out has its default. `section.key=value` on the command line changes one field, with a
 value in TOML; quotes may be left out where nothing else is meant: `model.nonlinearity=gelu`, `model.hidden=[100, 50]`.

@@ -8,7 +8,7 @@ from typing import Any
 import annotated_types
 from pydantic.fields import FieldInfo
 
-from windownet.config import Config, Curve
+from windownet.schema import Config, Curve
 
 _TYPES = {bool: "true or false", int: "integer", float: "number", str: "text"}
 

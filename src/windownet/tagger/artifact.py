@@ -17,11 +17,11 @@ import safetensors
 import safetensors.numpy
 
 from windownet import checkpoint, config as config_module
-from windownet.config import Config
 from windownet.data.features import CAPITALIZATION
 from windownet.data.vocabulary import Normalization, Vocabulary
 from windownet.errors import InputError
 from windownet.model.network import Params, WindowNetwork
+from windownet.schema import Config
 
 _WEIGHTS = "model.safetensors"
 _CONFIG, _VOCABULARY, _TAGS = _TEXTS = ("config.toml", "vocab.txt", "tags.json")

@@ -8,8 +8,8 @@ from typing import Any
 
 from windownet import checkpoint
 from windownet.checkpoint import Checkpoint
-from windownet.config import Config
 from windownet.errors import InputError
+from windownet.schema import Config
 from windownet.tagger import artifact
 from windownet.train import run_folder
 from windownet.train.environment import LIBRARIES

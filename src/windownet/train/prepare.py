@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from rich.console import Console
 
-from windownet.config import Config
 from windownet.data import sources, tags
 from windownet.data.batches import Encoded, Epochs, Windows, encode
 from windownet.data.sentences import Sentence
@@ -18,6 +17,7 @@ from windownet.errors import InputError
 from windownet.model.initializers import Initializers
 from windownet.model.network import WindowNetwork
 from windownet.optim import schedules
+from windownet.schema import Config
 from windownet.tagger import artifact
 from windownet.train import word_table
 from windownet.train.word_table import WordTable

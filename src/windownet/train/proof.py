@@ -10,10 +10,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from windownet.autodiff.check import check_gradients
 from windownet.autodiff.report import Report
-from windownet.config import Config
 from windownet.data.batches import Batch, Windows
 from windownet.model import reference
 from windownet.model.network import Params
+from windownet.schema import Config
 from windownet.train.prepare import Prepared, prepare
 
 _WINDOWS = 64

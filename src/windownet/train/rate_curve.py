@@ -9,8 +9,8 @@ import optax
 from rich.console import Console
 from rich.table import Table
 
-from windownet.config import Config
 from windownet.optim import schedules
+from windownet.schema import Config
 from windownet.train import picture
 
 _WIDTH, _HEIGHT = 72, 8

@@ -6,10 +6,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from windownet.config import Config
 from windownet.model.network import WindowNetwork
 from windownet.optim import schedules
 from windownet.optim.build import build_rowwise
+from windownet.schema import Config
 from windownet.train.step import Training, TrainState
 
 _OF_NETWORK = {

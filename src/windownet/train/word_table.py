@@ -6,11 +6,11 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from windownet.config import Config, WordsConfig
 from windownet.data import vectors
 from windownet.data.vector_file import Options
 from windownet.data.vectors import Filled, Match
 from windownet.data.vocabulary import RARE, Vocabulary
+from windownet.schema import Config, WordsConfig
 
 # Training words where fine-tuning overtook the frozen table: 6,600 on WNUT-17, 2,500 on UNER-EWT, 5,000 on BTC; their
 # geometric mean, rounded (scripts/freeze_or_finetune.py, docs/measurements.md).

@@ -144,7 +144,7 @@ def draw(rows: Sequence[Row], keys: Sequence[str], figure: Any) -> None:
 
 
 def _values(config: Path, setting: str) -> tuple[str, list[Any]]:
-    from windownet import config as config_module
+    from windownet import config as config_module, schema
 
     key, equals, text = setting.partition("=")
     if not equals or not text:
@@ -158,7 +158,7 @@ def _values(config: Path, setting: str) -> tuple[str, list[Any]]:
         texts = _COMMA.split(text)
     values = []
     for part in texts:
-        value = config_module.value(config_module.load(config, [f"{key}={part}"]), key)
+        value = schema.value(config_module.load(config, [f"{key}={part}"]), key)
         if value in values:
             raise InputError(f"argument {setting!r}: required values that differ, got {part!r} twice; leave one out")
         values.append(value)

@@ -10,7 +10,7 @@ from windownet.errors import InputError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from windownet.config import Config
+    from windownet.schema import Config
     from windownet.train.loop import Result
     from windownet.train.prepare import Prepared
 
