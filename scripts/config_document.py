@@ -1,8 +1,21 @@
-"""Write docs/config.md from the schema."""
+"""Write docs/config.md from the schemas."""
 
 from pathlib import Path
 
+from windownet.pretrain.settings import PretrainConfig
 from windownet.settings.document import markdown
 
+_PRETRAIN = """\
+# The config of `windownet pretrain`
+
+From the schema in [`pretrain/settings.py`](../src/windownet/pretrain/settings.py); `section.key=value` as above.
+"""
+
+
+def page() -> str:
+    """What docs/config.md has."""
+    return markdown((_PRETRAIN, PretrainConfig))
+
+
 if __name__ == "__main__":
-    Path(__file__).parents[1].joinpath("docs", "config.md").write_text(markdown(), encoding="utf-8")
+    Path(__file__).parents[1].joinpath("docs", "config.md").write_text(page(), encoding="utf-8")

@@ -4,7 +4,7 @@ import textwrap
 
 import tomli_w
 
-from windownet.schema import Section
+from windownet.schema import Config, Schema, Section
 from windownet.settings.fields import sections, settings
 
 _HEAD = """\
@@ -25,13 +25,21 @@ _START = """\
 """
 
 
-def markdown() -> str:
-    """Every field, section by section, as docs/config.md has them."""
-    parts = [_HEAD]
-    for section, about in sections().items():
+def markdown(*others: tuple[str, type[Schema]]) -> str:
+    """Every field, section by section, as docs/config.md has them.
+
+    Args:
+      others: other kinds of config that the page is to have, each with what stands above its sections.
+    """
+    return _HEAD + _tables(Config) + "".join(f"\n{head}{_tables(schema)}" for head, schema in others)
+
+
+def _tables(schema: type[Schema]) -> str:
+    parts = []
+    for section, about in sections(schema).items():
         rows = [
             f"| `{s.name}` | {s.type} | {_markdown_value(s.default)} | {s.description.replace('|', chr(92) + '|')} |"
-            for s in settings()
+            for s in settings(schema)
             if s.section == section
         ]
         head = f"\n## [{section}]\n\n{about}\n\n| key | takes | default | what it is |\n|---|---|---|---|\n"

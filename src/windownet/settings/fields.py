@@ -8,7 +8,7 @@ from typing import Any
 import annotated_types
 from pydantic.fields import FieldInfo
 
-from windownet.schema import Config, Curve
+from windownet.schema import Config, Curve, Schema
 
 _TYPES = {bool: "true or false", int: "integer", float: "number", str: "text"}
 
@@ -45,18 +45,18 @@ class Setting:
         return not self.needs or getattr(getattr(config, self.section), self.needs) in self.choices
 
 
-def sections() -> dict[str, str]:
+def sections(schema: type[Schema] = Config) -> dict[str, str]:
     """The sections of a config in order, with what each is about."""
     return {
         name: next(line for line in (field.annotation.__doc__ or "").splitlines() if line)
-        for name, field in Config.model_fields.items()
+        for name, field in schema.model_fields.items()
         if field.annotation is not None
     }
 
 
-def settings() -> Iterator[Setting]:
+def settings(schema: type[Schema] = Config) -> Iterator[Setting]:
     """Every field of every section, in order."""
-    for section, part in Config.model_fields.items():
+    for section, part in schema.model_fields.items():
         fields: dict[str, FieldInfo] = part.annotation.model_fields  # type: ignore[union-attr]
         for name, field in fields.items():
             description = field.description or ""
