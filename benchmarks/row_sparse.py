@@ -149,6 +149,22 @@ def products(batch: int) -> Callable[[], Any]:
     return jax.jit(lambda: jax.lax.scan(one, jnp.float32(0), None, STEPS_A_CALL)[0])
 
 
+def torch_products(batch: int, device: str) -> Callable[[], Any]:
+    """The same three by torch."""
+    import torch
+
+    inputs = W * (D + 5)
+    x, w, g = (torch.randn(*shape, device=device) for shape in ((batch, inputs), (inputs, H), (batch, H)))
+
+    def run() -> None:
+        for _ in range(STEPS_A_CALL):
+            x @ w, g @ w.T, x.T @ g
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    return run
+
+
 def torch_step(height: int, batch: int, device: str) -> Callable[[], Any]:
     import torch
 
@@ -192,9 +208,9 @@ def main() -> None:
         rivals |= {f"lazy {height}": Ours(height, batch, "lazy") for height in heights}
         rivals |= {"exact": Ours(400_000, batch, "exact"), "equal ids": Ours(400_000, batch, "lazy", equal=True)}
         rivals |= {"jax.grad": JaxGrad(400_000, batch), "torch": torch_step(400_000, batch, device)}
-        rivals["products"] = products(batch)
+        rivals |= {"products": products(batch), "torch products": torch_products(batch, device)}
         seconds = _report.alternate(rivals, ROUNDS)
-        steps = {"jax.grad": 8, "torch": STEPS_A_CALL, "products": STEPS_A_CALL}
+        steps = {"jax.grad": 8, "torch": STEPS_A_CALL, "products": STEPS_A_CALL, "torch products": STEPS_A_CALL}
         ms = {name: 1e3 * s / steps.get(name, STEPS_A_CALL * CALLS) for name, s in seconds.items()}
         lazy, name = ms["lazy 400000"], f"V=400k, B={batch}"
         largest = heights[-1]
@@ -226,6 +242,7 @@ def main() -> None:
             lazy <= 1.2 * ms["frozen"],
         )
         add(f"{name}: step", lazy, "ms", "its three matrix products alone", ms["products"], "-", True)
+        add(f"{name}: step", lazy, "ms", "the three matrix products by torch", ms["torch products"], "-", True)
         add(
             f"V={largest:,}, B={batch}: step",
             ms[f"lazy {largest}"],

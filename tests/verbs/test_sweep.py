@@ -34,7 +34,7 @@ def test_every_combination_in_one_table(config: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     lines = [line for line in result.stdout.splitlines() if line.startswith("│")]
     assert [line.split("│")[1:4] for line in lines] == [
-        [f" {rate:>23} ", f" {hidden:>12} ", "    3 "] for rate in ("1e-09", "0.05") for hidden in ("(3,)", "(4, 5)")
+        [f" {rate:>23} ", f" {hidden:>12} ", "    3 "] for rate in ("1e-09", "0.05") for hidden in ("[3]", "[4, 5]")
     ]
     runs = json.loads((tmp_path / "runs.json").read_text())
     assert len(runs) == 12
@@ -46,6 +46,15 @@ def test_every_combination_in_one_table(config: Path, tmp_path: Path) -> None:
     row = [f1 for f1, run in zip(best, runs, strict=True) if list(run["settings"].values())[1:] == [0.05, [3]]]
     assert f" {sum(row) / 3:.2f} ± " in lines[2]
     assert (tmp_path / "f.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_value_may_hold_commas_of_its_own(config: Path) -> None:
+    curves = '{"optimizer.weight_decay" = {name = "linear", final = 0.5}, "optimizer.b1" = {}}'
+    result = sweep(config, f"schedule.others={curves},{{}}", "optimizer.weight_decay=0.1")
+    assert result.exit_code == 0, result.output
+    lines = [line.split("│")[1:4] for line in result.stdout.splitlines() if line.startswith("│")]
+    assert len([line for line in lines if line[2].strip() == "1"]) == 2
+    assert any(line[0].strip() == "{}" for line in lines)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 _PATH = click.Path(path_type=Path)
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
-_COMMA = re.compile(r",(?![^\[{]*[\]}])(?=(?:[^\"]*\"[^\"]*\")*[^\"]*$)")
 _MOST_RUNS = 10_000
 
 
@@ -59,9 +58,10 @@ def sweep(config: Path, settings: tuple[str, ...], figure: Path | None, json_fil
     from windownet import config as config_module, experiment
     from windownet.train import picture
 
-    values = dict(_values(config, setting) for setting in settings)
-    if len(values) < len(settings):
+    texts = dict(_texts(setting) for setting in settings)
+    if len(texts) < len(settings):
         raise InputError(f"arguments: required each key once, got {' '.join(settings)}; give its values in one list")
+    values = {key: _values(config, key, texts) for key in texts}
     combinations = experiment.grid(values)
     if len(combinations) > _MOST_RUNS:
         raise InputError(
@@ -83,7 +83,7 @@ def sweep(config: Path, settings: tuple[str, ...], figure: Path | None, json_fil
         table.add_column(name, justify="right")
     for row in rows:
         scores = [_shown(score) for score in (row.dev, row.test) if score is not None]
-        table.add_row(*(Text(str(row.settings[key])) for key in keys), _runs(row), f"{row.epoch:.1f}", *scores)
+        table.add_row(*(Text(_toml(row.settings[key])) for key in keys), _runs(row), f"{row.epoch:.1f}", *scores)
     Console().print(table)
     if json_file is not None:
         _write(json_file, json.dumps([_record(outcome) for outcome in outcomes], indent=1) + "\n")
@@ -129,13 +129,13 @@ def draw(rows: Sequence[Row], keys: Sequence[str], figure: Any) -> None:
     axes = figure.add_subplot()
     lines: dict[str, list[Row]] = {}
     for row in rows:
-        lines.setdefault(", ".join(f"{key} = {row.settings[key]}" for key in several[1:]), []).append(row)
+        lines.setdefault(", ".join(f"{key} = {_toml(row.settings[key])}" for key in several[1:]), []).append(row)
     for label, line in lines.items():
         at: list[Any] = [row.settings[several[0]] if several else "" for row in line]
         numeric = all(isinstance(x, int | float) and not isinstance(x, bool) for x in at)
         mean, half = zip(*(row.test or row.dev for row in line), strict=True)
         half = tuple(0.0 if h != h else h for h in half)
-        axes.errorbar(at if numeric else list(map(str, at)), mean, half, marker="o", capsize=3, label=label or None)
+        axes.errorbar(at if numeric else list(map(_toml, at)), mean, half, marker="o", capsize=3, label=label or None)
         if numeric and min(at) > 0 and max(at) >= 10 * min(at):
             axes.set_xscale("log")
     axes.set(xlabel=several[0] if several else "", ylabel=f"{'test' if rows[0].test else 'dev'} F1")
@@ -143,30 +143,53 @@ def draw(rows: Sequence[Row], keys: Sequence[str], figure: Any) -> None:
         axes.legend(frameon=False)
 
 
-def _values(config: Path, setting: str) -> tuple[str, list[Any]]:
-    from windownet import config as config_module, schema
-
+def _texts(setting: str) -> tuple[str, list[str]]:
     key, equals, text = setting.partition("=")
     if not equals or not text:
         raise InputError(f"argument {setting!r}: required KEY=VALUES, such as train.seed=0..4 or train.epochs=5,10")
-    if found := _RANGE.fullmatch(text):
-        first, last = map(int, found.groups())
-        if first > last or last - first >= _MOST_RUNS:
-            raise InputError(f"argument {setting!r}: required a range that climbs, with at most {_MOST_RUNS:,} numbers")
-        texts = [str(n) for n in range(first, last + 1)]
-    else:
-        texts = _COMMA.split(text)
-    values = []
-    for part in texts:
-        value = schema.value(config_module.load(config, [f"{key}={part}"]), key)
+    found = _RANGE.fullmatch(text)
+    if not found:
+        return key, list(_parts(text))
+    first, last = map(int, found.groups())
+    if first > last or last - first >= _MOST_RUNS:
+        raise InputError(f"argument {setting!r}: required a range that climbs, with at most {_MOST_RUNS:,} numbers")
+    return key, [str(n) for n in range(first, last + 1)]
+
+
+def _values(config: Path, key: str, texts: Mapping[str, Sequence[str]]) -> list[Any]:
+    from windownet import config as config_module, schema
+
+    # A value may be allowed only beside another key's.
+    beside = [f"{other}={parts[0]}" for other, parts in texts.items() if other != key]
+    values: list[Any] = []
+    for part in texts[key]:
+        value = schema.value(config_module.load(config, [*beside, f"{key}={part}"]), key)
         if value in values:
-            raise InputError(f"argument {setting!r}: required values that differ, got {part!r} twice; leave one out")
+            raise InputError(f"argument {key!r}: required values that differ, got {part!r} twice; leave one out")
         values.append(value)
-    return key, values
+    return values
+
+
+def _parts(text: str) -> Iterator[str]:
+    # Commas inside of quotes, lists and tables belong to one value.
+    begin, depth, quoted = 0, 0, False
+    for place, sign in enumerate(text):
+        quoted ^= sign == '"'
+        depth += 0 if quoted else (sign in "[{") - (sign in "]}")
+        if sign == "," and not depth and not quoted:
+            yield text[begin:place]
+            begin = place + 1
+    yield text[begin:]
 
 
 def _runs(row: Row) -> str:
     return f"{row.runs}, {row.diverged} diverged" if row.diverged else str(row.runs)
+
+
+def _toml(value: Any) -> str:
+    from windownet.settings import document
+
+    return value if isinstance(value, str) else document.value(value)
 
 
 def _shown(score: tuple[float, float]) -> str:
