@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from windownet import config, experiment
+from windownet import config, experiment, schema
 from windownet.errors import InputError
 from windownet.train import accumulate, loop, run_folder
 from windownet.train.prepare import prepare
@@ -25,7 +25,7 @@ TRAIN = [
 
 
 @pytest.fixture
-def base(tmp_path: Path) -> config.Config:
+def base(tmp_path: Path) -> schema.Config:
     text = "".join(sentence.replace("|", "\n") + "\n\n" for sentence in TRAIN)
     (tmp_path / "train.conll").write_text(text, encoding="utf-8")
     (tmp_path / "dev.conll").write_text(text.replace("bob", "rome"), encoding="utf-8")
@@ -39,7 +39,7 @@ def base(tmp_path: Path) -> config.Config:
     return config.parse(tree, "test")
 
 
-def test_outcomes_are_those_of_single_runs(base: config.Config, tmp_path: Path) -> None:
+def test_outcomes_are_those_of_single_runs(base: schema.Config, tmp_path: Path) -> None:
     rates, decays = [0.003, 0.03], [0.0, 0.5]
     settings = experiment.grid(
         {
@@ -64,7 +64,7 @@ def test_outcomes_are_those_of_single_runs(base: config.Config, tmp_path: Path) 
 
 
 def test_runs_that_differ_only_in_what_varies_share_a_program(
-    base: config.Config, monkeypatch: pytest.MonkeyPatch
+    base: schema.Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = []
     program = experiment._Program
@@ -77,7 +77,7 @@ def test_runs_that_differ_only_in_what_varies_share_a_program(
     assert [len(outcome.dev) for outcome in outcomes] == [1, 1, 1, 2, 2, 2]
 
 
-def test_scored_now_and_then_and_at_the_end(base: config.Config) -> None:
+def test_scored_now_and_then_and_at_the_end(base: schema.Config) -> None:
     (outcome,) = experiment.run(base, [{"train.epochs": 5, "train.average": 0.5}], every=2)
     assert len(outcome.dev) == 3
     assert len(outcome.losses) == 5
@@ -85,7 +85,7 @@ def test_scored_now_and_then_and_at_the_end(base: config.Config) -> None:
 
 
 def test_batches_that_make_a_step_together_are_one_larger_batch(
-    base: config.Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    base: schema.Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parts, mean = [], accumulate.mean
     monkeypatch.setattr(accumulate, "mean", lambda *arguments: parts.append(arguments[-1]) or mean(*arguments))
@@ -107,12 +107,12 @@ def test_batches_that_make_a_step_together_are_one_larger_batch(
     assert steps[-1] == 3 * prepared.epochs.steps == 3 * 6
 
 
-def test_fewer_sentences(base: config.Config) -> None:
+def test_fewer_sentences(base: schema.Config) -> None:
     all_words, some = (experiment.run(base, [{"data.limit": limit, "train.epochs": 1}])[0].words for limit in (0, 5))
     assert (all_words, some) == (112, 5 + 4 + 5 + 2 + 3)
 
 
-def test_wrong_settings_are_named(base: config.Config) -> None:
+def test_wrong_settings_are_named(base: schema.Config) -> None:
     with pytest.raises(InputError, match=r"settings: optimizer.learning_rat: unknown key; did you mean optimizer"):
         experiment.run(base, [{"optimizer.learning_rat": 1.0}])
     with pytest.raises(InputError, match=r"settings: optimiser: unknown key; did you mean optimizer"):
@@ -124,7 +124,7 @@ def test_wrong_settings_are_named(base: config.Config) -> None:
 
 
 def test_a_rate_falls_with_the_dev_scores_of_each_run_and_other_numbers_by_curves(
-    base: config.Config, tmp_path: Path
+    base: schema.Config, tmp_path: Path
 ) -> None:
     changes = {"schedule.name": "plateau", "schedule.patience": 1, "schedule.factor": 0.1, "train.epochs": 6}
     falls = {"name": "linear"}

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from windownet import config
+from windownet import config, schema
 from windownet.optim import missed, schedules
 
-NAMES = get_args(config.ScheduleConfig.model_fields["name"].annotation)
+NAMES = get_args(schema.ScheduleConfig.model_fields["name"].annotation)
 PEAK = 0.3
 # Every number differs from its default, so that one that is not handed on shows.
 NUMBERS = {

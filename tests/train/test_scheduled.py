@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from windownet import config
+from windownet import config, schema
 from windownet.data.batches import Batch
 from windownet.data.vocabulary import RARE
 from windownet.model.network import WindowNetwork
@@ -32,7 +32,7 @@ def stack(steps: int) -> Batch:
     return Batch(rows, words, capitals, tags, np.ones((steps, 8), bool))
 
 
-def make(others: dict[str, Any], momentum: float = BEGIN["momentum"]) -> config.Config:
+def make(others: dict[str, Any], momentum: float = BEGIN["momentum"]) -> schema.Config:
     tree: dict[str, Any] = {
         "regularization": {field: BEGIN[field] for field in list(BEGIN)[:4]},
         "words": {"anchor": BEGIN["anchor"]},
