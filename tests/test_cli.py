@@ -7,6 +7,8 @@ import sys
 import threading
 from types import SimpleNamespace
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -195,6 +197,23 @@ def test_misuse_is_answered_with_the_usage(arguments):
     result = invoke(*arguments)
     assert result.exit_code == 2
     assert result.stderr.startswith("Usage: ")
+
+
+@pytest.mark.parametrize("zeros", [np.zeros, jnp.zeros])
+def test_what_memory_does_not_hold_is_told_without_a_traceback(trained, monkeypatch, zeros):
+    monkeypatch.setattr("windownet.train.proof.prove", lambda config, console: zeros((10**5, 10**5, 10**5)) + 1)
+    result = invoke("gradcheck", trained.folder / "tiny.toml")
+    assert result.exit_code == 2
+    assert re.fullmatch(r"windownet: not enough memory \(.*\); a smaller train.batch_size .*\n", result.stderr)
+
+
+def test_an_unforeseen_error_is_not_taken_for_one_of_memory(trained, monkeypatch):
+    def fail(config, console):
+        raise ValueError("a defect")
+
+    monkeypatch.setattr("windownet.train.proof.prove", fail)
+    result = invoke("gradcheck", trained.folder / "tiny.toml")
+    assert isinstance(result.exception, ValueError)
 
 
 @pytest.mark.parametrize("ok", [True, False])

@@ -47,6 +47,16 @@ class _Verbs(click.Group):
             click.echo(f"windownet: {error.filename or 'input or output'}: {error.strerror or error}", err=True)
             _let_go_of_output()
             ctx.exit(2)
+        except Exception as error:
+            # jax says so by the message alone, and has no class for it.
+            if not (isinstance(error, MemoryError) or str(error).startswith("RESOURCE_EXHAUSTED")):
+                raise
+            click.echo(
+                f"windownet: not enough memory ({error}); a smaller train.batch_size or model.hidden needs less, and "
+                "train.accumulate keeps the windows of a step",
+                err=True,
+            )
+            ctx.exit(2)
 
 
 @contextlib.contextmanager

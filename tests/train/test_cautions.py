@@ -3,6 +3,7 @@
 import pytest
 
 from windownet import config as config_module
+from windownet.errors import InputError
 from windownet.train.cautions import cautions
 from windownet.train.prepare import prepare
 
@@ -48,6 +49,19 @@ def test_a_plain_run_is_not_warned_of(prepared):
 def test_what_is_probably_not_meant(prepared, sections, message):
     (line,) = cautions(prepared(**sections))
     assert line.startswith(message)
+
+
+def test_no_window_is_filled_up_where_the_batch_holds_all(prepared):
+    first = next(prepared(train={"batch_size": 10**9}).epochs.epoch(0))
+    assert first.mask.shape == (1, 18)
+    assert first.mask.all()
+
+
+def test_more_batches_in_a_step_than_in_the_data(prepared):
+    assert prepared(train={"batch_size": 5, "accumulate": 4}).epochs.steps == 1
+    message = r"train.accumulate: required at most 4, the batches of 5 in the 18 training words, got 5"
+    with pytest.raises(InputError, match=message):
+        prepared(train={"batch_size": 5, "accumulate": 5})
 
 
 def test_tags_are_counted_in_the_training_data(prepared):

@@ -26,10 +26,7 @@ def cautions(prepared: Prepared) -> list[str]:
     size, parts = config.train.batch_size, config.train.accumulate
     if size * parts > words:
         asked = f"train.batch_size = {size:,}" + (f" times train.accumulate = {parts:,}" if parts > 1 else "")
-        found.append(
-            f"{asked} is more than the {words:,} training words: an epoch is one step, of a batch that is filled up "
-            "with nothing"
-        )
+        found.append(f"{asked} is more than the {words:,} training words: an epoch is one step, of them all")
     steps = config.train.epochs * prepared.epochs.steps
     others = {f"schedule.others.{key}": curve for key, curve in config.schedule.others.items()}
     found += [

@@ -60,7 +60,8 @@ def prepare(config: Config, console: Console | None = None) -> Prepared:
       console: where to show how reading goes.
 
     Raises:
-      InputError: the data or the vectors are missing or malformed, or there is no mention to learn.
+      InputError: the data or the vectors are missing or malformed, there is no mention to learn, or
+        a step has more batches than the data.
     """
     splits = sources.load(config.data, config.train.seed)
     types = {span.type for sentence in splits.train for span in tags.spans(sentence.tags)}
@@ -83,7 +84,7 @@ def prepare(config: Config, console: Console | None = None) -> Prepared:
         config.model.window // 2,
         ([numbers[tag] for tag in tags.convert(sentence.tags, config.model.scheme)] for sentence in splits.train),
     )
-    windows = Windows(train, len(vocabulary), config.model.window, config.train.batch_size * config.train.accumulate)
+    windows = Windows(train, len(vocabulary), config.model.window, _step_size(config, len(train.positions)))
     epochs = Epochs(windows, config.train.steps_per_call, config.train.seed, config.regularization.word_dropout)
     if share := schedules.others(config, config.train.epochs * epochs.steps).get(schedules.WORD_DROPOUT):
         epochs = epochs.dropping([float(share(epoch * epochs.steps)) for epoch in range(config.train.epochs)])
@@ -93,6 +94,17 @@ def prepare(config: Config, console: Console | None = None) -> Prepared:
     )
     words = word_table.build(config, vocabulary, len(seen), len(train.positions), console)
     return Prepared(config, splits, vocabulary, names, network, train, epochs, words)
+
+
+def _step_size(config: Config, words: int) -> int:
+    # More windows than there are would be filled up with nothing, and could be more than memory holds.
+    size, parts = min(config.train.batch_size, words), config.train.accumulate
+    if parts > (most := -(-words // size)):
+        raise InputError(
+            f"train.accumulate: required at most {most:,}, the batches of {size:,} "
+            f"in the {words:,} training words, got {parts:,}"
+        )
+    return size * parts
 
 
 def unseen_types(prepared: Prepared) -> dict[str, dict[str, int]]:
