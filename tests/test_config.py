@@ -228,6 +228,10 @@ def test_a_bad_form_of_override_is_answered_with_a_good_one(override):
         ("model.hidden=[1, 0]", "model.hidden[1]: required a value greater than or equal to 1, got 0"),
         ("data.drop_types=[MISC]", 'data.drop_types: required a list, such as [1, 2] or ["a", "b"], got \'[MISC]\''),
         ("data.train=\udcff", "data.train: required UTF-8 text without NUL, got '\\udcff'"),
+        (
+            'schedule.others={"optimizer.b1"={name="plateau"}}',
+            "schedule.others.optimizer.b1.name: required another than 'plateau', which is for the rate; take 'step'",
+        ),
     ],
 )
 def test_a_bad_override_is_blamed_on_the_argument(override, message):

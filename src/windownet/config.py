@@ -58,9 +58,12 @@ def parse_as(schema: type[S], tree: dict[str, Any], name: str, overrides: Sequen
         return schema.model_validate(_tuples(tree))
     except pydantic.ValidationError as error:
         first = error.errors()[0]
-        override = given.get(".".join(map(str, first["loc"][:2])))
+        explained = _explain(schema, first)
+        # What concerns several fields has no location; its message begins with the one to change.
+        location = first["loc"] or explained.partition(":")[0].split(".")
+        override = given.get(".".join(map(str, location[:2])))
         place = name if override is None else f"argument {override!r}"
-        raise InputError(f"{place}: {_explain(schema, first)}") from None
+        raise InputError(f"{place}: {explained}") from None
 
 
 def change(config: Config, changes: Mapping[str, Any]) -> Config:
