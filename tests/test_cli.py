@@ -7,6 +7,7 @@ import sys
 import threading
 from types import SimpleNamespace
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -205,6 +206,17 @@ def test_what_memory_does_not_hold_is_told_without_a_traceback(trained, monkeypa
     result = invoke("gradcheck", trained.folder / "tiny.toml")
     assert result.exit_code == 2
     assert re.fullmatch(r"windownet: not enough memory \(.*\); a smaller train.batch_size .*\n", result.stderr)
+
+
+def test_what_a_program_cannot_allocate_is_told_without_a_traceback(trained, monkeypatch):
+    def run(config, console):
+        square = jax.jit(lambda x: jnp.ones((10**6, 1)) @ (x + jnp.ones((1, 10**9))))
+        return jax.block_until_ready(square(jnp.float32(1)))
+
+    monkeypatch.setattr("windownet.train.proof.prove", run)
+    result = invoke("gradcheck", trained.folder / "tiny.toml")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("windownet: not enough memory (")
 
 
 def test_an_unforeseen_error_is_not_taken_for_one_of_memory(trained, monkeypatch):

@@ -49,7 +49,7 @@ class _Verbs(click.Group):
             ctx.exit(2)
         except Exception as error:
             # jax says so by the message alone, and has no class for it.
-            if not (isinstance(error, MemoryError) or str(error).startswith("RESOURCE_EXHAUSTED")):
+            if not (isinstance(error, MemoryError) or "out of memory" in str(error).lower()):
                 raise
             click.echo(
                 f"windownet: not enough memory ({error}); a smaller train.batch_size or model.hidden needs less, and "

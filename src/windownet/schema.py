@@ -25,6 +25,7 @@ Nonlinearity = Literal[
     "softplus",
 ]
 Scheme = Literal["IO", "IOB1", "IOB2", "BIOES"]
+_FLOAT32_MAX = 2.0**127 * (2 - 2.0**-23)
 Count = Annotated[int, Field(ge=1)]
 Width = Annotated[int, Field(ge=1, le=65_536)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
@@ -65,6 +66,14 @@ class Section(pydantic.BaseModel):
         for text in value if isinstance(value, tuple) else (value,):
             if isinstance(text, str) and ("\0" in text or any("\ud800" <= sign <= "\udfff" for sign in text)):
                 raise ValueError("UTF-8 text without NUL")
+        return value
+
+    @pydantic.field_validator("*")
+    @classmethod
+    def _float32_holds_it(cls, value: Any) -> Any:
+        for number in value.values() if isinstance(value, dict) else (value,):
+            if isinstance(number, float) and abs(number) > _FLOAT32_MAX:
+                raise ValueError(f"a number that float32 holds, at most {_FLOAT32_MAX:.3g}")
         return value
 
 
@@ -316,7 +325,7 @@ class ScheduleConfig(Curve):
 class TrainConfig(Section):
     """The run itself."""
 
-    epochs: Count = Field(10, description="passes over the training data")
+    epochs: Annotated[int, Field(ge=1, le=1_000_000)] = Field(10, description="passes over the training data")
     batch_size: Count = Field(128, description="windows B in a batch")
     accumulate: Count = Field(
         1, description="batches A that make one step, by the mean over all their windows; to save memory"

@@ -4,10 +4,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 from windownet.optim import average
 
 V, DECAY, STEPS = 9, 0.8, 30
+
+
+@pytest.mark.parametrize("decay", [0.9, 0.999, 0.99999])
+def test_of_one_value_is_that_value_however_near_to_one_the_decay(decay: float) -> None:
+    params = {"words": jnp.full((2, 1), 3.0), "b": jnp.full(1, 3.0)}
+    ours = average.begin(params, "words")
+    for k in map(jnp.int32, range(1, 4)):
+        ours = average.add(ours, params["words"], params, table="words", rows=jnp.arange(1), step=k, decay=decay)
+        whole = average.catch_up(ours, params["words"], table="words", step=k, decay=decay)
+        for leaf in jax.tree.leaves(average.read(whole, k, decay)):
+            np.testing.assert_allclose(leaf, 3.0, rtol=1e-6)
 
 
 def test_equals_optax_of_all_rows_where_steps_touch_some() -> None:

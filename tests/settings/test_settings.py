@@ -82,6 +82,33 @@ def test_fields_that_have_no_effect_are_named():
     assert unused(parse(schedule={"others": {"optimizer.b1": {}, "optimizer.momentum": {}}})) == [
         "schedule.others.optimizer.momentum has no effect with optimizer.name = 'adam'; it is for momentum, nesterov"
     ]
+    assert unused(parse(schedule={"others": {"optimizer.b1": {"name": "linear", "cycles": 7, "final": 0.5}}})) == [
+        "schedule.others.optimizer.b1.cycles = 7 has no effect with name = 'linear'; it is for cosine, triangular"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sections", "line"),
+    [
+        ({"words": {"extra": 5}}, "words.extra = 5 has no effect without words.vectors"),
+        (
+            {"model": {"hidden": ()}, "regularization": {"max_norm": 2.0}},
+            "regularization.max_norm = 2.0 has no effect with model.hidden = []",
+        ),
+        ({"optimizer": {"undecayed": ()}}, "optimizer.undecayed = () has no effect without optimizer.weight_decay"),
+        (
+            {"schedule": {"name": "cosine", "growth": 3.0}},
+            "schedule.growth = 3.0 has no effect with schedule.cycles = 1",
+        ),
+        ({"train": {"epochs": 3, "patience": 3}}, "train.patience = 3 has no effect with train.epochs = 3"),
+        (
+            {"schedule": {"name": "plateau", "patience": 40}},
+            "schedule.patience = 40 has no effect with train.epochs = 10",
+        ),
+    ],
+)
+def test_fields_that_others_make_idle_are_named(sections, line):
+    assert unused(parse(**sections)) == [line]
 
 
 def test_what_a_field_needs_are_choices_of_its_section():

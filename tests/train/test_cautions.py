@@ -38,6 +38,26 @@ def test_a_plain_run_is_not_warned_of(prepared):
             {"train": {"batch_size": 5, "accumulate": 4}},
             "train.batch_size = 5 times train.accumulate = 4 is more than the 18 training words: an epoch is one step",
         ),
+        (
+            {"words": {"update": "auto", "anchor": 0.1, "vectors": "v.txt"}, "model": {"word_width": 1}},
+            "words.anchor = 0.1 does nothing to the word table, which stays frozen",
+        ),
+        (
+            {
+                "words": {"update": "auto", "vectors": "v.txt"},
+                "model": {"word_width": 1},
+                "optimizer": {"rates": {"words": 2.0}},
+            },
+            "optimizer.rates = {words = 2} does nothing to the word table, which stays frozen",
+        ),
+        (
+            {
+                "words": {"update": "auto", "vectors": "v.txt"},
+                "model": {"word_width": 1},
+                "optimizer": {"name": "adamw", "weight_decay": 0.1},
+            },
+            "optimizer.weight_decay = 0.1 does nothing to the word table, which stays frozen",
+        ),
         ({"schedule": {"warmup": 0.01}}, "schedule.warmup = 0.01 is less than half a step of this run's 6, so there"),
         (
             {"schedule": {"others": {"optimizer.b1": {"warmup": 0.01}}}},
@@ -46,7 +66,9 @@ def test_a_plain_run_is_not_warned_of(prepared):
         ({"schedule": {"cycles": 2}}, "schedule.cycles = 2 has no effect with schedule.name = 'constant'; it is"),
     ],
 )
-def test_what_is_probably_not_meant(prepared, sections, message):
+def test_what_is_probably_not_meant(prepared, tmp_path, monkeypatch, sections, message):
+    (tmp_path / "v.txt").write_text("anna 1\noslo 2\n")
+    monkeypatch.chdir(tmp_path)
     (line,) = cautions(prepared(**sections))
     assert line.startswith(message)
 
@@ -62,6 +84,12 @@ def test_more_batches_in_a_step_than_in_the_data(prepared):
     message = r"train.accumulate: required at most 4, the batches of 5 in the 18 training words, got 5"
     with pytest.raises(InputError, match=message):
         prepared(train={"batch_size": 5, "accumulate": 5})
+
+
+def test_more_steps_than_are_counted(prepared, monkeypatch):
+    monkeypatch.setattr("windownet.train.prepare._MOST_STEPS", 2_147)
+    with pytest.raises(InputError, match=r"train.epochs: required at most 715, as an epoch has 3 steps and a run at"):
+        prepared(train={"epochs": 716})
 
 
 def test_tags_are_counted_in_the_training_data(prepared):

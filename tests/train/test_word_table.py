@@ -154,9 +154,9 @@ def test_refusals(tmp_path: Path) -> None:
         make(tmp_path, words={"unfreeze_after": 3})
     with pytest.raises(InputError, match=r"set optimizer.rows = 'replay'"):
         make(tmp_path, optimizer={"b1": 0.99, "b2": 0.9})
-    prepared = make(tmp_path, optimizer={"rates": {"word": 0.1}})
-    with pytest.raises(InputError, match=r"got 'word', which matches none of capitals, hidden.0.b, hidden.0.w,"):
-        trained(prepared, tmp_path)
+    for patterns in ({"rates": {"word": 0.1}}, {"undecayed": ["*.b", "word"]}):
+        with pytest.raises(InputError, match=r"got 'word', which matches none of capitals, hidden.0.b, hidden.0.w,"):
+            make(tmp_path, optimizer=patterns)
 
 
 def test_a_loaded_model_tags_with_what_only_the_file_had(tmp_path: Path) -> None:

@@ -9,10 +9,12 @@ steps that it missed are known when it is touched again:
 Updates that a row of an "exact" optimizer missed count from when it caught up with them.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 class Average(NamedTuple):
@@ -53,10 +55,11 @@ def add(
       step: int32 scalar.
       decay: the share of the sum that a step keeps.
     """
-    sums = jax.tree.map(lambda e, p: decay * e + (1 - decay) * p, {**average.sums, table: ()}, {**params, table: ()})
+    rest = {**average.sums, table: ()}, {**params, table: ()}
+    sums = jax.tree.map(lambda e, p: _step(e, p, decay), *rest)
     now = _take(params[table], rows)
     row_sums = _caught_up(average, before, table, rows, step - 1, decay)
-    sums[table] = _put(average.sums[table], rows, decay * row_sums + (1 - decay) * now)
+    sums[table] = _put(average.sums[table], rows, _step(row_sums, now, decay))
     return Average(sums, _put(average.last, rows, jnp.broadcast_to(step, rows.shape)))
 
 
@@ -69,15 +72,27 @@ def catch_up(average: Average, words: jax.Array, *, table: str, step: jax.Array,
 
 def read(average: Average, step: jax.Array, decay: float) -> Any:
     """The average of the parameters after `step` updates, at least one; no row of the table may lag behind."""
-    return jax.tree.map(lambda e: e / (1 - decay**step).astype(e.dtype), average.sums)
+    return jax.tree.map(lambda e: e / _shares(step, decay, e.dtype)[1], average.sums)
 
 
 def _caught_up(
     average: Average, words: jax.Array, table: str, rows: jax.Array, step: jax.Array, decay: float
 ) -> jax.Array:
     missed = step - average.last.at[rows].get(mode="fill", fill_value=0)
-    fade = (decay**missed).astype(words.dtype)[:, None]
-    return fade * _take(average.sums[table], rows) + (1 - fade) * _take(words, rows)
+    kept, added = (share[:, None] for share in _shares(missed, decay, words.dtype))
+    return kept * _take(average.sums[table], rows) + added * _take(words, rows)
+
+
+def _step(sums: jax.Array, params: jax.Array, decay: float) -> jax.Array:
+    kept = jnp.asarray(decay, sums.dtype)
+    return kept * sums + (1 - kept) * params
+
+
+def _shares(steps: jax.Array, decay: float, dtype: Any) -> tuple[jax.Array, jax.Array]:
+    # decay^n and 1 - decay^n, of the decay as `_step` has it: rounded, its distance from 1 is another, and the
+    # difference of two numbers near 1 would have lost most of its digits.
+    exponent = steps.astype(dtype) * math.log(float(np.asarray(decay, dtype)))
+    return jnp.exp(exponent), -jnp.expm1(exponent)
 
 
 def _take(table: jax.Array, rows: jax.Array) -> jax.Array:

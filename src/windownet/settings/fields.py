@@ -82,7 +82,33 @@ def unused(config: Config) -> list[str]:
                 f"schedule.others.{setting.key} has no effect with {setting.section}.{setting.needs} = {chosen!r}; "
                 f"it is for {', '.join(setting.choices)}"
             )
+    for key, curve in config.schedule.others.items():
+        for name, field in Curve.model_fields.items():
+            _, choices = _needs(field.description or "", Curve.model_fields)
+            if getattr(curve, name) != field.default and choices and curve.name not in choices:
+                found.append(
+                    f"schedule.others.{key}.{name} = {getattr(curve, name)!r} has no effect with name = "
+                    f"{curve.name!r}; it is for {', '.join(choices)}"
+                )
+    for idle, reason, keys in _idle(config):
+        for setting in settings():
+            given = getattr(getattr(config, setting.section), setting.name)
+            if idle and setting.key in keys and given != setting.default:
+                found.append(f"{setting.key} = {given!r} has no effect {reason}")
     return found
+
+
+def _idle(config: Config) -> Iterator[tuple[bool, str, set[str]]]:
+    # What no choice between names decides.
+    schedule, epochs = config.schedule, config.train.epochs
+    yield not config.words.vectors, "without words.vectors", {"words.format", "words.skip_bad_lines", "words.extra"}
+    hidden = {"model.nonlinearity", "regularization.hidden_dropout", "regularization.max_norm"}
+    yield not config.model.hidden, "with model.hidden = []", hidden
+    yield not config.optimizer.weight_decay, "without optimizer.weight_decay", {"optimizer.undecayed"}
+    yield schedule.name == "cosine" and schedule.cycles == 1, "with schedule.cycles = 1", {"schedule.growth"}
+    yield config.train.patience >= epochs, f"with train.epochs = {epochs}", {"train.patience"}
+    late = schedule.name == "plateau" and schedule.patience >= epochs
+    yield late, f"with train.epochs = {epochs}", {"schedule.patience"}
 
 
 def _needs(description: str, fields: dict[str, FieldInfo]) -> tuple[str, tuple[str, ...]]:

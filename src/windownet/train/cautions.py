@@ -1,5 +1,7 @@
 """What of a run is allowed, but probably not meant."""
 
+from windownet.optim import by_path
+from windownet.optim.build import TABLE
 from windownet.settings.fields import unused
 from windownet.train.prepare import Prepared
 
@@ -22,6 +24,7 @@ def cautions(prepared: Prepared) -> list[str]:
             f"optimizer.weight_decay = {decay:g} is decoupled, which makes optimizer.name = 'adam' adamw; "
             "regularization.l2 is the penalty in the loss"
         )
+    found += _of_a_frozen_table(prepared)
     words = len(prepared.train.positions)
     size, parts = config.train.batch_size, config.train.accumulate
     if size * parts > words:
@@ -35,3 +38,17 @@ def cautions(prepared: Prepared) -> list[str]:
         if curve.warmup and not round(curve.warmup * steps)
     ]
     return found
+
+
+def _of_a_frozen_table(prepared: Prepared) -> list[str]:
+    config = prepared.config
+    if prepared.words.frozen_epochs < config.train.epochs:
+        return []
+    idle = {}
+    if config.words.anchor:
+        idle["words.anchor"] = f"{config.words.anchor:g}"
+    if TABLE in config.optimizer.rates:
+        idle["optimizer.rates"] = f"{{{TABLE} = {config.optimizer.rates[TABLE]:g}}}"
+    if config.optimizer.weight_decay and not by_path.matches(config.optimizer.undecayed, TABLE):
+        idle["optimizer.weight_decay"] = f"{config.optimizer.weight_decay:g}"
+    return [f"{key} = {given} does nothing to the word table, which stays frozen" for key, given in idle.items()]

@@ -5,6 +5,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import jax
 import numpy as np
 from rich.console import Console
 
@@ -16,11 +17,14 @@ from windownet.data.vocabulary import Normalization, Vocabulary
 from windownet.errors import InputError
 from windownet.model.initializers import Initializers
 from windownet.model.network import WindowNetwork
-from windownet.optim import schedules
-from windownet.schema import Config
+from windownet.optim import by_path, schedules
+from windownet.schema import Config, OptimizerConfig
 from windownet.tagger import artifact
 from windownet.train import word_table
 from windownet.train.word_table import WordTable
+
+# jax counts them in int32.
+_MOST_STEPS = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,8 @@ def prepare(config: Config, console: Console | None = None) -> Prepared:
 
     Raises:
       InputError: the data or the vectors are missing or malformed, there is no mention to learn, or
-        a step has more batches than the data.
+        a step has more batches than the data, the run more steps than 32 bits count, or a pattern of parameters
+        matches none.
     """
     splits = sources.load(config.data, config.train.seed)
     types = {span.type for sentence in splits.train for span in tags.spans(sentence.tags)}
@@ -86,12 +91,18 @@ def prepare(config: Config, console: Console | None = None) -> Prepared:
     )
     windows = Windows(train, len(vocabulary), config.model.window, _step_size(config, len(train.positions)))
     epochs = Epochs(windows, config.train.steps_per_call, config.train.seed, config.regularization.word_dropout)
+    if config.train.epochs > (most := _MOST_STEPS // epochs.steps):
+        raise InputError(
+            f"train.epochs: required at most {most:,}, as an epoch has {epochs.steps:,} steps and a run at most "
+            f"{_MOST_STEPS:,}, got {config.train.epochs:,}"
+        )
     if share := schedules.others(config, config.train.epochs * epochs.steps).get(schedules.WORD_DROPOUT):
         epochs = epochs.dropping([float(share(epoch * epochs.steps)) for epoch in range(config.train.epochs)])
     counts = tuple(np.bincount(train.tags, minlength=len(names)).tolist())
     network = dataclasses.replace(
         artifact.network(config, len(vocabulary), len(names)), initializers=Initializers(config.init, counts)
     )
+    _patterns_match(config, network)
     words = word_table.build(config, vocabulary, len(seen), len(train.positions), console)
     return Prepared(config, splits, vocabulary, names, network, train, epochs, words)
 
@@ -105,6 +116,14 @@ def _step_size(config: Config, words: int) -> int:
             f"in the {words:,} training words, got {parts:,}"
         )
     return size * parts
+
+
+def _patterns_match(config: Config, network: WindowNetwork) -> None:
+    params = jax.eval_shape(network.init, jax.random.key(0))
+    by_path.require_matches("optimizer.rates", config.optimizer.rates, params)
+    # The default ones are for every network, and one without a slope has none to leave alone.
+    own = set(config.optimizer.undecayed) - set(OptimizerConfig.model_fields["undecayed"].default)
+    by_path.require_matches("optimizer.undecayed", sorted(own), params)
 
 
 def unseen_types(prepared: Prepared) -> dict[str, dict[str, int]]:

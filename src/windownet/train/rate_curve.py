@@ -72,15 +72,19 @@ def show(curve: Curve, console: Console) -> None:
 
 
 def draw(curve: Curve, file: Path) -> None:
-    """Write a picture of the curve.
+    """Write a picture of the curve, and of the others below it.
 
     Raises:
       InputError: matplotlib is not there, or the file cannot be written.
     """
-    figure = picture.blank("--png")
-    axes = figure.add_subplot()
-    axes.plot(np.arange(len(curve.rates)), curve.rates)
-    axes.set(xlabel="step", ylabel="learning rate", title=curve.name, ylim=(0, None))
+    figure = picture.blank("--png", height=3 + 1.5 * len(curve.others))
+    drawn = {"learning rate": curve.rates, **curve.others}
+    panels = figure.subplots(len(drawn), sharex=True, squeeze=False)[:, 0]
+    for axes, (name, numbers) in zip(panels, drawn.items(), strict=True):
+        axes.plot(np.arange(len(numbers)), numbers)
+        axes.set(ylabel=name.replace(".", ".\n"), ylim=(0, None))
+    panels[0].set_title(curve.name)
+    panels[-1].set_xlabel("step")
     picture.save(figure, "--png", file)
 
 

@@ -76,7 +76,7 @@ def schedule(config: Path, settings: tuple[str, ...], png: Path | None) -> None:
 
     What else follows a curve (schedule.others) is printed beside it.
 
-    The run has as many steps as the config's data give it, or 1,000 where the data cannot be read.
+    The run has as many steps as the config's data give it, or about 1,000 where the data cannot be read.
     """
     from rich.console import Console
 
@@ -89,8 +89,9 @@ def schedule(config: Path, settings: tuple[str, ...], png: Path | None) -> None:
     try:
         steps_an_epoch = prepare(resolved).epochs.steps
     except InputError as error:
-        click.echo(f"warning: {error}; drawn for a run of 1,000 steps", err=True)
         steps_an_epoch = max(1, 1000 // resolved.train.epochs)
+        steps = steps_an_epoch * resolved.train.epochs
+        click.echo(f"warning: {error}; drawn for a run of {steps:,} steps", err=True)
     curve = rate_curve.of(resolved, steps_an_epoch)
     rate_curve.show(curve, Console())
     if png is not None:
