@@ -254,8 +254,8 @@ class OptimizerConfig(Section):
     rows: Literal["exact", "replay", "lazy", "dense"] = Field(
         "exact",
         description="the word table's updates: exact: of touched rows only, those that a row missed in closed form "
-        "where there is one (for adam, adamw, nadam without eps, as replay where eps is above 1e-7; radam, lion: as "
-        "replay; all: as replay where schedule.others has momentum, decay, b1 or b2); replay: the same one by one; "
+        "where there is one (adam, adamw, nadam: as replay where eps is above 1e-7; radam, lion: as replay; all: as "
+        "replay where schedule.others has momentum, decay, b1, b2 or eps); replay: the same one by one; "
         "lazy: missed updates never made; dense: of every row at every step",
     )
 
@@ -428,10 +428,10 @@ class Config(Schema):
     @pydantic.model_validator(mode="after")
     def _rows_can_catch_up(self) -> Self:
         o = self.optimizer
-        if o.rows == "exact" and o.name in ("adam", "adamw", "nadam") and o.b1 >= o.b2**0.5:
+        if o.rows == "exact" and o.name in ("adam", "adamw", "nadam") and o.b1 >= o.b2:
             raise ValueError(
-                f"optimizer.rows: 'exact' required optimizer.b1 below the root of optimizer.b2, got {o.b1:g} and "
-                f"{o.b2:g}; set optimizer.rows = 'replay'"
+                f"optimizer.rows: 'exact' required optimizer.b1 below optimizer.b2, got {o.b1:g} and {o.b2:g}; set "
+                "optimizer.rows = 'replay'"
             )
         return self
 

@@ -14,7 +14,7 @@ TABLE = "words"
 _SMALL_EPS = 1e-7
 # The closed form of missed updates has one value of these for all steps. Of weight decay it takes every step's, and no
 # other number moves a row that has no gradient.
-_REPLAYED = {f"optimizer.{name}" for name in ("momentum", "decay", "b1", "b2")}
+_REPLAYED = {f"optimizer.{name}" for name in ("momentum", "decay", "b1", "b2", "eps")}
 
 
 def build(config: Config, steps: int, factor: jax.Array | None = None) -> optax.GradientTransformation:
@@ -110,10 +110,11 @@ def _missed(config: OptimizerConfig, rate: optax.Schedule, decay: float | optax.
         case "adadelta":
             return missed.decay(rate, decay, e_g=config.decay, e_x=config.decay)
         case "adam" | "adamw" | "nadam":
-            # The closed form leaves eps out: it is added to roots of mean squares, which are seldom below 1e-5.
+            # A larger one slows every row down, and in the first updates the closed form has too little of that.
             if config.eps > _SMALL_EPS:
                 return None
-            return missed.adam(rate, config.b1, config.b2, decay, nesterov=config.name == "nadam")
+            nesterov = config.name == "nadam"
+            return missed.adam(rate, config.b1, config.b2, decay, eps=config.eps, nesterov=nesterov)
         case "radam" | "lion":
             # The first steps of radam are not adam's; what lion misses does not fade. Both are replayed.
             return None

@@ -34,9 +34,9 @@ class RowwiseState(NamedTuple):
       inner: the inner transformation's state, of all rows.
       step: int32 scalar, updates done.
       last: for each table, int32 [V], how many updates each row has had; empty unless the mode is "exact".
-      outlook: for each table, float32 [V, 2], what the closed form of missed updates noted at each row's last update;
+      outlook: for each table, float32 [V, 4], what the closed form of missed updates noted at each row's last update;
         empty where missed updates are replayed.
-      now: float32 [2], what it noted at the last update of all.
+      now: float32 [4], what it noted at the last update of all; empty where missed updates are replayed.
     """
 
     inner: Any
@@ -101,7 +101,7 @@ def rowwise(
         found = _tables(params, names)
         _state_tables(inner, params, names)
         exact = mode == "exact"
-        now = missed.begin() if missed is not None else jnp.zeros(2, jnp.float32)
+        now = missed.begin() if missed is not None else jnp.zeros(0, jnp.float32)
         return RowwiseState(
             inner=inner.init(params),
             step=jnp.zeros((), jnp.int32),
