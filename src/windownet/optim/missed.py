@@ -132,7 +132,8 @@ class Missed(NamedTuple):
         # optax's schedules are functions of a scalar, and some of them of nothing else.
         if schedule is None:
             return jnp.zeros(k.shape)
-        return (jax.vmap(_array(schedule)) if k.ndim else _array(schedule))(k)
+        scalar = _array(schedule)
+        return jax.vmap(scalar)(k) if k.ndim else scalar(k)
 
 
 def adam(
@@ -149,8 +150,8 @@ def adam(
     A missed update of Adam is rate * m / (sqrt(v) + eps) with m and v corrected for bias: m / sqrt(v) times a scalar of
     the step, which falls by b1 / sqrt(b2) each time, over 1 + x with x = eps / sqrt(v), which grows by 1 / sqrt(b2). From
     some 1,000 updates on x spreads by less than 1 % over those that count, so that what a row moves while it is not
-    touched is short by less than 1e-4 of itself; before, where v's correction for bias grows fast, by more if x is not
-    small: after 30 updates by up to 1.5 %, after the first by up to 21 %.
+    touched is short by less than 1e-4 of itself. Before, where v's correction for bias grows fast, it is short by more
+    unless x is small: after 30 updates by up to 1.5 %, after the first by up to 21 %.
 
     Raises:
       ValueError: b1 >= b2, for which the second of the two sums may not end; a decay that leaves nothing.
@@ -221,5 +222,5 @@ def _decoupled(learning_rate: float | Schedule, weight_decay: float | Schedule) 
     return lambda k: weight_decay * rate(k - 1)
 
 
-def _array(schedule: Schedule) -> Schedule:
+def _array(schedule: Schedule) -> Callable[[jax.Array], jax.Array]:
     return lambda k: jnp.asarray(schedule(k))
