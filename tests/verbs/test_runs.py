@@ -76,7 +76,7 @@ def test_the_best_run_comes_first(tmp_path: Path) -> None:
 
 
 def test_what_is_no_folder_of_runs_is_said(tmp_path: Path) -> None:
-    assert "no run in it; `windownet train CONFIG` makes one" in invoke("runs", tmp_path).stderr
+    assert "no tagger's run in it; `windownet train CONFIG` makes one" in invoke("runs", tmp_path).stderr
     result = invoke("runs", tmp_path / "none")
     assert (result.exit_code, "required a folder with run folders in it, found nothing there" in result.stderr) == (
         2,
@@ -154,3 +154,49 @@ def test_what_cannot_be_resumed_is_said_in_a_line(cut: Path, tmp_path: Path) -> 
             f"windownet: {folder}: required a run folder, found {came}; `windownet train CONFIG` makes one\n"
         )
     assert set(checkpoints.FREE) >= {"train.checkpoint_every", "data.root"}
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_run_of_word_vectors_goes_on_with_its_own_verb(tmp_path: Path, finished: bool) -> None:
+    folder = tmp_path / "vectors"
+    (tmp_path / "vectors.toml").write_text(
+        '[text]\nsource = "demo"\nmax_words = 20\n[pretrain]\nwidth = 2\nwindow = 1\nblock = 64\n'
+    )
+    assert invoke("pretrain", tmp_path / "vectors.toml", "--run-dir", folder).exit_code == 0
+    if not finished:
+        for name in ("metrics.jsonl", "vectors.txt", "vectors.safetensors"):
+            (folder / name).unlink()
+    before = {path: path.read_bytes() for path in folder.rglob("*")}
+    result = invoke("train", "--resume", folder)
+    its_own = f"pretrain {folder / 'config.toml'} --run-dir {folder} --resume"
+    assert (result.exit_code, result.stdout, result.stderr) == (
+        2,
+        "",
+        f"windownet: --resume {folder}: required a tagger's run, got one of word vectors; "
+        f"`windownet {its_own}` goes on with it\n",
+    )
+    for verb in (["evaluate", folder, "dev"], ["tag", folder], ["drift", folder]):
+        result = invoke(*verb)
+        assert (result.exit_code, f"{folder}: required a run or model folder, " in result.stderr) == (2, True), verb
+    listed = invoke("runs", tmp_path)
+    assert (listed.exit_code, listed.stderr) == (
+        0,
+        f"{tmp_path}: no tagger's run in it; `windownet train CONFIG` makes one\n",
+    )
+    assert {path: path.read_bytes() for path in folder.rglob("*")} == before
+    result = invoke(*its_own.split(" "))
+    assert ("one whose vectors are written; use them" in result.stderr) == finished
+    assert result.exit_code == (2 if finished else 0), result.output
+
+
+@pytest.mark.parametrize("config", ["vectors.toml", "run/config.toml"])
+def test_a_tagger_s_run_goes_on_with_train(tmp_path: Path, config: str) -> None:
+    (tmp_path / "tiny.toml").write_text(CONFIG)
+    (tmp_path / "vectors.toml").write_text("[pretrain]\nwidth = 2\n")
+    folder = write(tmp_path / "run", [epoch(1, 60.0)])
+    result = invoke("pretrain", tmp_path / config, "--run-dir", folder, "--resume")
+    assert (result.exit_code, result.stderr) == (
+        2,
+        f"windownet: --resume {folder}: required a run of word vectors, got a tagger's; "
+        f"`windownet train --resume {folder}` goes on with it\n",
+    )

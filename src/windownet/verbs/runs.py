@@ -10,7 +10,7 @@ import click
 @click.argument("folder", type=click.Path(path_type=Path), default="runs", metavar="[DIR]")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object a run instead of a table.")
 def runs(folder: Path, as_json: bool) -> None:
-    """List the runs in DIR (runs), the one of the highest dev F1 first.
+    """List the runs of taggers in DIR (runs), the one of the highest dev F1 first.
 
     A run that is resumable goes on with `windownet train --resume RUN`.
     """
@@ -26,7 +26,7 @@ def runs(folder: Path, as_json: bool) -> None:
             click.echo(json.dumps(run.to_json()))
         return
     if not found:
-        click.echo(f"{folder}: no run in it; `windownet train CONFIG` makes one", err=True)
+        click.echo(f"{folder}: no tagger's run in it; `windownet train CONFIG` makes one", err=True)
         return
     table = Table()
     table.add_column("run")
