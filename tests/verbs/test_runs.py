@@ -82,12 +82,71 @@ def test_what_is_no_folder_of_runs_is_said(tmp_path: Path) -> None:
         2,
         True,
     )
-    write(tmp_path / "a", [epoch(1, 60.0)])
-    (tmp_path / "a" / "metrics.jsonl").write_text('{"kind": x}\n')
+
+
+EPOCH = json.dumps({"kind": "epoch", "epoch": 1, "dev": {"f1": 50.0}})
+METRICS = {
+    '{"kind": x}': "required a JSON object, got '{\"kind\": x}'",
+    "[[1, 2]]": "required a JSON object, got '[[1, 2]]'",
+    '{"kind": "epo': 'required a JSON object, got \'{"kind": "epo\'',
+    b'{"kind": "\xff"}': 'required a JSON object, got \'{"kind": "\\\\xff"}\'',
+    '{"kind": "epoch"}': "required a whole number for epoch, got None",
+    EPOCH.replace(": 1", ": [1]"): "required a whole number for epoch, got [1]",
+    EPOCH.replace(": 1", ": 1.5"): "required a whole number for epoch, got 1.5",
+    EPOCH.replace("50.0", '"high"'): "required a number for dev.f1, got 'high'",
+    EPOCH.replace("50.0", "true"): "required a number for dev.f1, got True",
+    EPOCH.replace("50.0", "NaN"): "required a number for dev.f1, got nan",
+    EPOCH.replace('{"f1": 50.0}', "3"): "required a number for dev.f1, got None",
+    '{"kind": "end", "test": {"f1": []}, "seconds": 3.0}': "required a number for test.f1, got []",
+    '{"kind": "end", "seconds": "3"}': "required a number for seconds, got '3'",
+    '{"kind": "end", "seconds": 3.0, "tokens_per_second": {}}': "required a number for tokens_per_second, got {}",
+}
+
+
+@pytest.mark.parametrize("line", METRICS)
+def test_a_run_with_an_odd_record_is_passed_over(tmp_path: Path, line: str | bytes) -> None:
+    write(tmp_path / "good", [epoch(1, 60.0)])
+    odd = write(tmp_path / "stray", []) / "metrics.jsonl"
+    odd.write_bytes(EPOCH.encode() + b"\n\n" + (line if isinstance(line, bytes) else line.encode()) + b"\n")
+    for more in ((), ("--json",)):
+        result = invoke("runs", tmp_path, *more)
+        assert ("good" in result.stdout, "stray" in result.stdout, result.exit_code) == (True, False, 0), result.output
+        assert result.stderr == f"warning: {odd}:3: {METRICS[line]}; mend the line, or delete the run\n"
+    alone = invoke("runs", odd.parent)
+    assert (alone.exit_code, alone.stderr) == (2, result.stderr.replace("warning: ", "windownet: "))
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (b"train = 3", "required a section [train], got 3; mend it, or delete the run"),
+        (b'[train]\nepochs = "3"', "required a whole number for train.epochs, got '3'; mend it, or delete the run"),
+        (b"[train\n", "required TOML; Expected ']'"),
+        (b"# \xe9", "required UTF-8 text, got byte 0xe9"),
+        (None, "required a config file, got a directory; name a .toml file"),
+    ],
+)
+def test_a_run_with_an_odd_config_is_passed_over(tmp_path: Path, config: bytes | None, message: str) -> None:
+    write(tmp_path / "good", [epoch(1, 60.0)])
+    odd = write(tmp_path / "odd", [epoch(1, 70.0)]) / "config.toml"
+    odd.unlink()
+    if config is None:
+        odd.mkdir()
+    else:
+        odd.write_bytes(config)
+    result = invoke("runs", tmp_path, "--json")
+    assert [Path(json.loads(line)["folder"]).name for line in result.stdout.splitlines()] == ["good"]
+    assert (result.exit_code, result.stderr.count("\n")) == (0, 1)
+    assert result.stderr.startswith(f"warning: {odd}: {message}")
+
+
+def test_where_all_runs_are_odd_nothing_else_is_said(tmp_path: Path) -> None:
+    odd = write(tmp_path / "odd", []) / "metrics.jsonl"
+    odd.unlink()
+    odd.mkdir()
     result = invoke("runs", tmp_path)
-    assert (
-        f"{tmp_path / 'a' / 'metrics.jsonl'}:1: required a JSON object, got '{{\"kind\": x}}'; delete" in result.stderr
-    )
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr == f"warning: {odd}: cannot be read: Is a directory\n"
 
 
 def test_runs_needs_no_jax(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

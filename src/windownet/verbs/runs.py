@@ -12,7 +12,8 @@ import click
 def runs(folder: Path, as_json: bool) -> None:
     """List the runs of taggers in DIR (runs), the one of the highest dev F1 first.
 
-    A run that is resumable goes on with `windownet train --resume RUN`.
+    A run that is resumable goes on with `windownet train --resume RUN`. One with a file that cannot be read is passed
+    over, with a warning.
     """
     from rich.console import Console
     from rich.table import Table
@@ -20,13 +21,17 @@ def runs(folder: Path, as_json: bool) -> None:
 
     from windownet.train.runs import find
 
-    found = find(folder)
+    warnings: list[str] = []
+    found = find(folder, warnings.append)
+    for warning in warnings:
+        click.echo(f"warning: {warning}", err=True)
     if as_json:
         for run in found:
             click.echo(json.dumps(run.to_json()))
         return
     if not found:
-        click.echo(f"{folder}: no tagger's run in it; `windownet train CONFIG` makes one", err=True)
+        if not warnings:
+            click.echo(f"{folder}: no tagger's run in it; `windownet train CONFIG` makes one", err=True)
         return
     table = Table()
     table.add_column("run")
