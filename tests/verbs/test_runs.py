@@ -149,6 +149,23 @@ def test_where_all_runs_are_odd_nothing_else_is_said(tmp_path: Path) -> None:
     assert result.stderr == f"warning: {odd}: cannot be read: Is a directory\n"
 
 
+@pytest.mark.parametrize("columns", [40, 80, 200])
+@pytest.mark.parametrize("longest", ["k-plateau-seed1", "a " + "very-" * 20 + "long one"])
+def test_the_names_of_runs_are_never_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, columns: int, longest: str
+) -> None:
+    end = {"kind": "end", "seconds": 86_400.5, "tokens_per_second": 130_100, "test": {"f1": 70.25}}
+    for name in ("k-plateau-seed0", longest):
+        write(tmp_path / name, [epoch(100, 80.0), end], 100)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    table = invoke("runs", tmp_path).stdout
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in table.splitlines() if "100/100" in line]
+    figures = ["finished", "80.00", "70.25", "100", "100/100", "86400.5", "130,100"]
+    assert rows == [[name, *figures] for name in sorted(("k-plateau-seed0", longest))]
+    # Where names are not too long for it, the place is enough.
+    assert (max(map(len, table.splitlines())) <= columns) == (len(longest) + 60 < columns)
+
+
 def test_runs_needs_no_jax(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "a", [epoch(1, 60.0)])
     code = "import sys; sys.modules['jax'] = None; from windownet.cli import main; main()"

@@ -36,7 +36,7 @@ def runs(folder: Path, as_json: bool) -> None:
     table = Table()
     table.add_column("run")
     table.add_column("state")
-    for head in ("dev F1", "test F1", "best epoch", "epochs", "seconds", "tokens/s"):
+    for head in ("dev F1", "test F1", "best\nepoch", "epochs", "seconds", "tokens/s"):
         table.add_column(head, justify="right")
 
     def figure(value: float | None, form: str) -> str:
@@ -53,4 +53,11 @@ def runs(folder: Path, as_json: bool) -> None:
             figure(run.seconds, ".1f"),
             figure(run.tokens_per_second, ",.0f"),
         )
-    Console().print(table)
+    console = Console()
+    # --resume needs a name as it is, so nothing is cut or folded: what is wider than its place is better broken by a
+    # terminal, and whole in a pipe. Names of folders have 255 bytes at most.
+    anywhere = console.options.update(max_width=1000)
+    if console.measure(table, options=anywhere).maximum > console.width:
+        table.padding = 0
+    console.width = max(console.width, console.measure(table, options=anywhere).maximum)
+    console.print(table)
