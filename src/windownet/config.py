@@ -4,7 +4,7 @@ import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import pydantic
 
@@ -31,8 +31,17 @@ def load_as(schema: type[S], path: Path, overrides: Sequence[str] = ()) -> S:
     Raises:
       InputError: unreadable or broken file, unknown key, wrong type or range; names the key.
     """
+    return parse_as(schema, read(path), str(path), overrides)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The TOML tree of a config file, whatever is in it.
+
+    Raises:
+      InputError: unreadable file or broken TOML.
+    """
     try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise InputError(f"{path}: required a config file, found none; see configs/ for examples") from None
     except IsADirectoryError:
@@ -43,7 +52,15 @@ def load_as(schema: type[S], path: Path, overrides: Sequence[str] = ()) -> S:
         raise InputError(f"{path}: required TOML; {error}") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    return parse_as(schema, tree, str(path), overrides)
+
+
+def verb_of(path: Path) -> Literal["train", "pretrain"]:
+    """Which verb takes a config, and so what kind of run it is that has it in its folder.
+
+    Raises:
+      InputError: unreadable file or broken TOML.
+    """
+    return "pretrain" if {"text", "pretrain"} & read(path).keys() else "train"
 
 
 def parse(tree: dict[str, Any], name: str, overrides: Sequence[str] = ()) -> Config:

@@ -2,12 +2,16 @@
 
 import json
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from windownet import config as config_module
 from windownet.cli import main
-from windownet.data.lint import Finding, lint
+from windownet.data.lint import Finding, _overlap, lint
+from windownet.data.sentences import Sentence
+from windownet.data.vocabulary import RARE
+from windownet.train.prepare import prepare
 
 PEOPLE = ["Anna", "Tom", "Mary", "Lee", "Kim"]
 
@@ -35,9 +39,10 @@ def look(tmp_path, parts):
             (tmp_path / f"{part}.conll").write_text("".join(sentences))
         files = {part: f"{part}.conll" for part in parts}
         (tmp_path / "a.toml").write_text("")
-        words = data.pop("words", {})
-        config = {"data": {"root": str(tmp_path), "separator": "tab", **files, **data}, "words": words}
-        return lint(config_module.parse(config | {"model": {"word_width": 2}}, "test"))
+        sections = {name: data.pop(name, {}) for name in ("words", "features")}
+        config = {"data": {"root": str(tmp_path), "separator": "tab", **files, **data}, **sections}
+        run.config = config_module.parse(config | {"model": {"word_width": 2}}, "test")
+        return lint(run.config)
 
     return run
 
@@ -133,6 +138,28 @@ def test_unknown_words_and_words_without_vectors(look, parts, tmp_path):
     assert report.parts["dev"].without_vector == pytest.approx(1 - (2 + 2 / 5) / 6)
     parts["dev"] = [text.replace("bought", "sold") for text in parts["dev"]]
     assert (look().parts["train"].unknown, look().parts["dev"].unknown) == (0, pytest.approx(1 / 6))
+
+
+@pytest.mark.parametrize("extra", [0, 1, 100])
+@pytest.mark.parametrize("min_count", [1, 30])
+def test_unknown_words_are_those_of_the_table_that_training_makes(look, parts, tmp_path, extra, min_count):
+    parts["dev"] = [text.replace("bought", "sold").replace("shares", "Bonds") for text in parts["dev"]]
+    (tmp_path / "v.txt").write_text("bonds 1 2\nsold 3 4\ntom 5 6\n")
+    sections = {"words": {"vectors": str(tmp_path / "v.txt"), "extra": extra}, "features": {"min_count": min_count}}
+    report = look(**sections)
+    prepared = prepare(look.config)
+    for part, figures in report.parts.items():
+        rows = prepared.vocabulary.encode([word for s in getattr(prepared.splits, part) for word in s.words])
+        assert figures.unknown == pytest.approx(np.mean(rows == RARE)), part
+    if min_count == 1:
+        assert report.parts["dev"].unknown == pytest.approx({0: 2, 1: 1, 100: 0}[extra] / 6)
+
+
+def test_findings_come_in_the_order_of_the_parts():
+    # Names shuffled by the hash seed are in this order by chance in one of 40,320 runs.
+    everything = {"train": [Sentence(("Lee", "bought", "9", "shares", "."), ("O",) * 5, 1)]}
+    everything |= {f"part{n}": everything["train"] for n in range(8)}
+    assert [finding.part for finding in _overlap(everything)] == [f"part{n}" for n in range(8)]
 
 
 def test_the_verb_exits_as_its_findings_are(look, parts, tmp_path):

@@ -259,9 +259,37 @@ def test_a_half_deleted_run_is_refused_before_anything_is_trained(cut: Path, tmp
     with pytest.raises(InputError, match="model: required a run or model folder, found nothing there"):
         run(make(cut), folder, resume=True)
     folder = copied(cut, tmp_path / "again")
-    (folder / "metrics.jsonl").write_text("")
-    with pytest.raises(InputError, match=r"metrics.jsonl: required the [\d,]+ bytes .* got 0; restore it, or begin"):
-        run(make(cut), folder, resume=True)
+    (folder / "environment.json").unlink()
+    for content in (b"", None):
+        (folder / "metrics.jsonl").unlink() if content is None else (folder / "metrics.jsonl").write_bytes(content)
+        before = files(folder)
+        with pytest.raises(
+            InputError, match=r"metrics.jsonl: required the [\d,]+ bytes .* got 0; restore it, or begin"
+        ):
+            run(make(cut), folder, resume=True)
+        assert files(folder) == before
+
+
+def files(folder: Path) -> dict[Path, bytes]:
+    # The lock names the last process that took it.
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_the_environment_stays_that_of_the_beginning(
+    cut: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: bool
+) -> None:
+    folder, prepared = copied(cut, tmp_path), make(cut)
+    path = folder / "environment.json"
+    first = path.read_text()
+    if lost:
+        path.unlink()
+    now = environment.describe(prepared)
+    now["device"]["cores"] = 4096
+    monkeypatch.setattr(environment, "describe", lambda _: now)
+    _, text = run(prepared, folder, resume=True)
+    assert path.read_text() == first
+    assert (f"warning: {path}: it was lost, and is written anew from the checkpoint" in text) == lost
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -76,18 +76,94 @@ def test_the_best_run_comes_first(tmp_path: Path) -> None:
 
 
 def test_what_is_no_folder_of_runs_is_said(tmp_path: Path) -> None:
-    assert "no run in it; `windownet train CONFIG` makes one" in invoke("runs", tmp_path).stderr
+    assert "no tagger's run in it; `windownet train CONFIG` makes one" in invoke("runs", tmp_path).stderr
     result = invoke("runs", tmp_path / "none")
     assert (result.exit_code, "required a folder with run folders in it, found nothing there" in result.stderr) == (
         2,
         True,
     )
-    write(tmp_path / "a", [epoch(1, 60.0)])
-    (tmp_path / "a" / "metrics.jsonl").write_text('{"kind": x}\n')
+
+
+EPOCH = json.dumps({"kind": "epoch", "epoch": 1, "dev": {"f1": 50.0}})
+METRICS = {
+    '{"kind": x}': "required a JSON object, got '{\"kind\": x}'",
+    "[[1, 2]]": "required a JSON object, got '[[1, 2]]'",
+    '{"kind": "epo': 'required a JSON object, got \'{"kind": "epo\'',
+    b'{"kind": "\xff"}': 'required a JSON object, got \'{"kind": "\\\\xff"}\'',
+    '{"kind": "epoch"}': "required a whole number for epoch, got None",
+    EPOCH.replace(": 1", ": [1]"): "required a whole number for epoch, got [1]",
+    EPOCH.replace(": 1", ": 1.5"): "required a whole number for epoch, got 1.5",
+    EPOCH.replace("50.0", '"high"'): "required a number for dev.f1, got 'high'",
+    EPOCH.replace("50.0", "true"): "required a number for dev.f1, got True",
+    EPOCH.replace("50.0", "NaN"): "required a number for dev.f1, got nan",
+    EPOCH.replace('{"f1": 50.0}', "3"): "required a number for dev.f1, got None",
+    '{"kind": "end", "test": {"f1": []}, "seconds": 3.0}': "required a number for test.f1, got []",
+    '{"kind": "end", "seconds": "3"}': "required a number for seconds, got '3'",
+    '{"kind": "end", "seconds": 3.0, "tokens_per_second": {}}': "required a number for tokens_per_second, got {}",
+}
+
+
+@pytest.mark.parametrize("line", METRICS)
+def test_a_run_with_an_odd_record_is_passed_over(tmp_path: Path, line: str | bytes) -> None:
+    write(tmp_path / "good", [epoch(1, 60.0)])
+    odd = write(tmp_path / "stray", []) / "metrics.jsonl"
+    odd.write_bytes(EPOCH.encode() + b"\n\n" + (line if isinstance(line, bytes) else line.encode()) + b"\n")
+    for more in ((), ("--json",)):
+        result = invoke("runs", tmp_path, *more)
+        assert ("good" in result.stdout, "stray" in result.stdout, result.exit_code) == (True, False, 0), result.output
+        assert result.stderr == f"warning: {odd}:3: {METRICS[line]}; mend the line, or delete the run\n"
+    alone = invoke("runs", odd.parent)
+    assert (alone.exit_code, alone.stderr) == (2, result.stderr.replace("warning: ", "windownet: "))
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (b"train = 3", "required a section [train], got 3; mend it, or delete the run"),
+        (b'[train]\nepochs = "3"', "required a whole number for train.epochs, got '3'; mend it, or delete the run"),
+        (b"[train\n", "required TOML; Expected ']'"),
+        (b"# \xe9", "required UTF-8 text, got byte 0xe9"),
+        (None, "required a config file, got a directory; name a .toml file"),
+    ],
+)
+def test_a_run_with_an_odd_config_is_passed_over(tmp_path: Path, config: bytes | None, message: str) -> None:
+    write(tmp_path / "good", [epoch(1, 60.0)])
+    odd = write(tmp_path / "odd", [epoch(1, 70.0)]) / "config.toml"
+    odd.unlink()
+    if config is None:
+        odd.mkdir()
+    else:
+        odd.write_bytes(config)
+    result = invoke("runs", tmp_path, "--json")
+    assert [Path(json.loads(line)["folder"]).name for line in result.stdout.splitlines()] == ["good"]
+    assert (result.exit_code, result.stderr.count("\n")) == (0, 1)
+    assert result.stderr.startswith(f"warning: {odd}: {message}")
+
+
+def test_where_all_runs_are_odd_nothing_else_is_said(tmp_path: Path) -> None:
+    odd = write(tmp_path / "odd", []) / "metrics.jsonl"
+    odd.unlink()
+    odd.mkdir()
     result = invoke("runs", tmp_path)
-    assert (
-        f"{tmp_path / 'a' / 'metrics.jsonl'}:1: required a JSON object, got '{{\"kind\": x}}'; delete" in result.stderr
-    )
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr == f"warning: {odd}: cannot be read: Is a directory\n"
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+@pytest.mark.parametrize("longest", ["k-plateau-seed1", "a " + "very-" * 20 + "long one"])
+def test_the_names_of_runs_are_never_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, columns: int, longest: str
+) -> None:
+    end = {"kind": "end", "seconds": 86_400.5, "tokens_per_second": 130_100, "test": {"f1": 70.25}}
+    for name in ("k-plateau-seed0", longest):
+        write(tmp_path / name, [epoch(100, 80.0), end], 100)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    table = invoke("runs", tmp_path).stdout
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in table.splitlines() if "100/100" in line]
+    figures = ["finished", "80.00", "70.25", "100", "100/100", "86400.5", "130,100"]
+    assert rows == [[name, *figures] for name in sorted(("k-plateau-seed0", longest))]
+    # Where names are not too long for it, the place is enough.
+    assert (max(map(len, table.splitlines())) <= columns) == (len(longest) + 60 < columns)
 
 
 def test_runs_needs_no_jax(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,3 +230,49 @@ def test_what_cannot_be_resumed_is_said_in_a_line(cut: Path, tmp_path: Path) -> 
             f"windownet: {folder}: required a run folder, found {came}; `windownet train CONFIG` makes one\n"
         )
     assert set(checkpoints.FREE) >= {"train.checkpoint_every", "data.root"}
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_run_of_word_vectors_goes_on_with_its_own_verb(tmp_path: Path, finished: bool) -> None:
+    folder = tmp_path / "vectors"
+    (tmp_path / "vectors.toml").write_text(
+        '[text]\nsource = "demo"\nmax_words = 20\n[pretrain]\nwidth = 2\nwindow = 1\nblock = 64\n'
+    )
+    assert invoke("pretrain", tmp_path / "vectors.toml", "--run-dir", folder).exit_code == 0
+    if not finished:
+        for name in ("metrics.jsonl", "vectors.txt", "vectors.safetensors"):
+            (folder / name).unlink()
+    before = {path: path.read_bytes() for path in folder.rglob("*")}
+    result = invoke("train", "--resume", folder)
+    its_own = f"pretrain {folder / 'config.toml'} --run-dir {folder} --resume"
+    assert (result.exit_code, result.stdout, result.stderr) == (
+        2,
+        "",
+        f"windownet: --resume {folder}: required a tagger's run, got one of word vectors; "
+        f"`windownet {its_own}` goes on with it\n",
+    )
+    for verb in (["evaluate", folder, "dev"], ["tag", folder], ["drift", folder]):
+        result = invoke(*verb)
+        assert (result.exit_code, f"{folder}: required a run or model folder, " in result.stderr) == (2, True), verb
+    listed = invoke("runs", tmp_path)
+    assert (listed.exit_code, listed.stderr) == (
+        0,
+        f"{tmp_path}: no tagger's run in it; `windownet train CONFIG` makes one\n",
+    )
+    assert {path: path.read_bytes() for path in folder.rglob("*")} == before
+    result = invoke(*its_own.split(" "))
+    assert ("one whose vectors are written; use them" in result.stderr) == finished
+    assert result.exit_code == (2 if finished else 0), result.output
+
+
+@pytest.mark.parametrize("config", ["vectors.toml", "run/config.toml"])
+def test_a_tagger_s_run_goes_on_with_train(tmp_path: Path, config: str) -> None:
+    (tmp_path / "tiny.toml").write_text(CONFIG)
+    (tmp_path / "vectors.toml").write_text("[pretrain]\nwidth = 2\n")
+    folder = write(tmp_path / "run", [epoch(1, 60.0)])
+    result = invoke("pretrain", tmp_path / config, "--run-dir", folder, "--resume")
+    assert (result.exit_code, result.stderr) == (
+        2,
+        f"windownet: --resume {folder}: required a run of word vectors, got a tagger's; "
+        f"`windownet train --resume {folder}` goes on with it\n",
+    )

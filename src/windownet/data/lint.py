@@ -11,6 +11,7 @@ from windownet.data import columns, sources, vectors
 from windownet.data.features import CAPITALIZATION, capitalization
 from windownet.data.sentences import Sentence
 from windownet.data.tags import convert, spans
+from windownet.data.vector_file import Options
 from windownet.data.vocabulary import RARE, Normalization, Vocabulary
 from windownet.schema import Config
 
@@ -110,15 +111,17 @@ def lint(config: Config) -> LintReport:
 
 def _figures(config: Config, parts: dict[str, list[Sentence]]) -> dict[str, PartFigures]:
     normalization = Normalization(config.features.case, config.features.digits)
-    seen = Vocabulary.build((s.words for s in parts["train"]), normalization, config.features.min_count)
+    rows = Vocabulary.build((s.words for s in parts["train"]), normalization, config.features.min_count)
     everything = Vocabulary.build((s.words for sentences in parts.values() for s in sentences), normalization)
     has_vector = None
     if config.words.vectors:
-        table = np.zeros((len(everything), config.model.word_width), np.float32)
+        path, width = config.words.vectors, config.model.word_width
         form = None if config.words.format == "auto" else config.words.format
-        filled = vectors.fill(
-            table, everything, config.words.vectors, format=form, skip_bad=config.words.skip_bad_lines, progress=None
-        )
+        options = Options(format=form, skip_bad=config.words.skip_bad_lines, progress=None)
+        # Training gives words that only the file has a row as well.
+        rows = vectors.extend(rows, path, config.words.extra, expected_width=width, **options)
+        table = np.zeros((len(everything), width), np.float32)
+        filled = vectors.fill(table, everything, path, **options)
         has_vector = filled.matches > vectors.Match.MISSING
     figures = {}
     for name, sentences in parts.items():
@@ -129,7 +132,7 @@ def _figures(config: Config, parts: dict[str, list[Sentence]]) -> dict[str, Part
             words=len(words),
             longest=max(len(sentence.words) for sentence in sentences),
             mentions=dict(sorted(Counter(span.type for s in sentences for span in spans(s.tags)).items())),
-            unknown=float(np.mean(seen.encode(words) == RARE)),
+            unknown=float(np.mean(rows.encode(words) == RARE)),
             without_vector=None if has_vector is None else float(np.mean(~has_vector[everything.encode(words)])),
             capitalized=float(np.mean(classes != CAPITALIZATION.index("none"))),
             digits=float(np.mean([any(map(str.isdigit, word)) for word in words])),
@@ -174,7 +177,7 @@ def _types(figures: dict[str, PartFigures]) -> Iterable[Finding]:
 
 def _overlap(parts: dict[str, list[Sentence]]) -> Iterable[Finding]:
     known = {sentence.words for sentence in parts["train"]}
-    for name in parts.keys() - {"train"}:
+    for name in (name for name in parts if name != "train"):
         long = [sentence for sentence in parts[name] if len(sentence.words) >= _SHORT]
         shared = [sentence for sentence in long if sentence.words in known]
         if shared:

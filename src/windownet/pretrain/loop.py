@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 
 from windownet import checkpoint
-from windownet.config import load_as
+from windownet.config import load_as, verb_of
 from windownet.data import demo, vectors
 from windownet.data.prefetch import prefetch
 from windownet.data.vocabulary import Normalization
@@ -53,10 +53,19 @@ class Result:
     raw_words_per_second: float
 
 
-def check_resumable(config: PretrainConfig, folder: Path) -> None:
-    """Raise `InputError` unless `folder` holds an unfinished run of this config."""
+def check_kind(folder: Path) -> None:
+    """Raise `InputError` unless `folder` holds a run of word vectors."""
     if not (folder / CONFIG).is_file():
         raise InputError(f"--resume {folder}: required a run's folder, found no {CONFIG} in it; leave --resume out")
+    if verb_of(folder / CONFIG) == "train":
+        raise InputError(
+            f"--resume {folder}: required a run of word vectors, got a tagger's; "
+            f"`windownet train --resume {folder}` goes on with it"
+        )
+
+
+def check_resumable(config: PretrainConfig, folder: Path) -> None:
+    """Raise `InputError` unless the run of word vectors in `folder` is an unfinished one of this config."""
     old, new = (each.model_dump(mode="json") for each in (load_as(PretrainConfig, folder / CONFIG), config))
     for section in new:
         for key, value in new[section].items():

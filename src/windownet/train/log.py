@@ -85,12 +85,14 @@ class RunLog:
         Raises:
           InputError: it has less.
         """
+        # To open it would make one, and a run that is refused is left as it was.
+        size = self._path.stat().st_size if self._path.exists() else 0
+        if size < metrics_bytes:
+            raise InputError(
+                f"{self._path}: required the {metrics_bytes:,} bytes that the run wrote before its checkpoint, "
+                f"got {size:,}; restore it, or begin a new run"
+            )
         with self._path.open("ab") as file:
-            if (size := file.tell()) < metrics_bytes:
-                raise InputError(
-                    f"{self._path}: required the {metrics_bytes:,} bytes that the run wrote before its checkpoint, "
-                    f"got {size:,}; restore it, or begin a new run"
-                )
             file.truncate(metrics_bytes)
         begun = []
         try:

@@ -98,7 +98,7 @@ class _Run:
         self._predict = Predictor(prepared.network)
         self._dev = prepared.encode(prepared.splits.dev)
         self._tokens_a_call = len(prepared.train.positions) / prepared.epochs.calls
-        self._environment = environment.describe(prepared)
+        self._began_in = self._environment = environment.describe(prepared)
         self._progress = Progress()
         self._interrupts = Interrupts()
         self._checkpoints = Checkpoints(folder, prepared.config, log)
@@ -120,18 +120,18 @@ class _Run:
 
     def _run(self, resume: bool) -> Result:
         state, metrics_bytes = self._resumed() if resume else (None, 0)
+        begins = state is None
         if state is None:
             state = self._first_state()
-            text = json.dumps(self._environment, indent=1) + "\n"
-            (self._folder / run_folder.ENVIRONMENT).write_text(text, encoding="utf-8")
         calls = self._prepared.epochs.calls
         self._begin = time.perf_counter()
         self._seconds_before = self._progress.seconds
         done = (self._progress.epoch - 1) * calls + self._progress.calls
         with self._log.telling(self._checkpoints.step, metrics_bytes), self._log.progress(self._epochs * calls, done):
+            self._keep_environment(begins)
             while self._progress.epoch <= self._epochs and not self._is_over():
                 state = self._one_epoch(state)
-            if self._is_over():
+            if self._is_over() and self._progress.epoch <= self._epochs:
                 self._log.say(f"stopped: epoch {self._progress.best_epoch} was the last with a better dev F1")
             result = self._finish()
         self._checkpoints.delete()
@@ -141,6 +141,7 @@ class _Run:
         if (found := self._checkpoints.load(self._environment)) is None:
             return None, 0
         self._progress = progress = Progress(**found.about["progress"])
+        self._began_in = found.about["environment"]
         self._compiled_before = progress.compilations
         frozen_epochs = min(self._prepared.words.frozen_epochs, self._epochs)
         if frozen_epochs:
@@ -148,6 +149,14 @@ class _Run:
         if (progress.epoch - 1, progress.calls) > (frozen_epochs, 0):
             self._ran_before.add(False)
         return found.into(jax.eval_shape(self._first_state)), found.about["metrics_bytes"]
+
+    def _keep_environment(self, begins: bool) -> None:
+        path = self._folder / run_folder.ENVIRONMENT
+        if not begins:
+            if path.exists():
+                return
+            self._log.warn(f"{path}: it was lost, and is written anew from the checkpoint")
+        path.write_text(json.dumps(self._began_in, indent=1) + "\n", encoding="utf-8")
 
     def _first_state(self) -> TrainState:
         return self._step.init(self._prepared.config.train.seed, self._prepared.words)

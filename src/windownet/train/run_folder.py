@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from windownet import config as config_module
 from windownet.errors import InputError
 
 METRICS = "metrics.jsonl"
@@ -104,14 +105,19 @@ def discard_replaced(folder: Path) -> None:
 
 
 def end_of(folder: Path) -> dict[str, Any] | None:
-    """The record of how the run in a folder ended; None where it has not.
+    """The record of how the tagger's run in a folder ended; None where it has not.
 
     Raises:
-      InputError: there is no run in it.
+      InputError: there is no run in it, or one of word vectors.
     """
     if not (folder / CONFIG).is_file():
         came = "a file" if folder.is_file() else f"no {CONFIG} in it" if folder.is_dir() else "nothing there"
         raise InputError(f"{folder}: required a run folder, found {came}; `windownet train CONFIG` makes one")
+    if config_module.verb_of(folder / CONFIG) == "pretrain":
+        raise InputError(
+            f"--resume {folder}: required a tagger's run, got one of word vectors; "
+            f"`windownet pretrain {folder / CONFIG} --run-dir {folder} --resume` goes on with it"
+        )
     return last_record(folder / METRICS, "end")
 
 

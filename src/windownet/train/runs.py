@@ -2,11 +2,13 @@
 
 import fcntl
 import json
-import tomllib
+import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from windownet import config as config_module
 from windownet.errors import InputError
 from windownet.train import run_folder
 
@@ -43,56 +45,104 @@ class Run:
         return {**asdict(self), "folder": str(self.folder)}
 
 
-def find(folder: Path) -> list[Run]:
+def find(folder: Path, warn: Callable[[str], None]) -> list[Run]:
     """The runs of taggers in the folders of `folder`, or the one that it is itself; the best first.
 
+    Args:
+      folder: where to look.
+      warn: told of each run that is passed over, because a file of it cannot be read.
+
     Raises:
-      InputError: there is no such folder, or a run's file cannot be read.
+      InputError: there is no such folder, or a file of the run that it is cannot be read.
     """
     if not folder.is_dir():
         came = "a file" if folder.exists() else "nothing there"
         raise InputError(f"{folder}: required a folder with run folders in it, found {came}; name another")
-    places = [folder] if (folder / run_folder.CONFIG).is_file() else sorted(folder.iterdir())
-    runs = [run for place in places if not place.name.startswith(".") and (run := _read(place)) is not None]
+    if (folder / run_folder.CONFIG).is_file():
+        run = _read(folder)
+        return [] if run is None else [run]
+    runs = []
+    for place in sorted(folder.iterdir()):
+        try:
+            if not place.name.startswith(".") and (run := _read(place)) is not None:
+                runs.append(run)
+        except InputError as error:
+            warn(str(error))
     return sorted(runs, key=lambda run: -1.0 if run.dev_f1 is None else run.dev_f1, reverse=True)
 
 
 def _read(folder: Path) -> Run | None:
+    config, metrics = folder / run_folder.CONFIG, folder / run_folder.METRICS
     try:
-        config = tomllib.loads((folder / run_folder.CONFIG).read_text(encoding="utf-8"))
-        lines = (folder / run_folder.METRICS).read_text(encoding="utf-8").splitlines()
-    except (FileNotFoundError, NotADirectoryError):
+        if not (config.exists() and metrics.exists()):
+            return None
+        train = config_module.read(config).get("train", {})
+        told = metrics.read_bytes()
+        state = _state(folder)
+    except OSError as error:
+        raise InputError(f"{error.filename}: cannot be read: {error.strerror}") from None
+    if not isinstance(train, dict):
+        raise InputError(f"{config}: required a section [train], got {train!r}; mend it, or delete the run")
+    if "epochs" not in train:
         return None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    if not _is_number(asked := train["epochs"], whole=True):
         raise InputError(
-            f"{folder / run_folder.CONFIG}: required a run's config, got {error}; delete the run"
-        ) from None
-    if "epochs" not in config.get("train", {}):
-        return None
-    records = [_record(folder, number, line) for number, line in enumerate(lines, 1) if line.endswith("}")]
-    epochs = [record for record in records if record.get("kind") == "epoch"]
-    best = max(epochs, key=lambda record: float(record["dev"]["f1"])) if epochs else None
-    end = records[-1] if records and records[-1].get("kind") == "end" else {}
+            f"{config}: required a whole number for train.epochs, got {asked!r}; mend it, or delete the run"
+        )
+    lines = told.splitlines()
+    if not told.endswith((b"}", b"\n")):
+        # The end of the process cut it short.
+        del lines[-1:]
+    records = [_Record(f"{metrics}:{number}", line) for number, line in enumerate(lines, 1) if line.strip()]
+    f1 = {r.number("epoch", whole=True): r.number("dev.f1") for r in records if r.kind == "epoch"}
+    best = max(f1, key=f1.__getitem__, default=None)
+    end = records[-1] if records and records[-1].kind == "end" else None
+
+    def at_end(key: str) -> float | None:
+        return None if end is None else end.number(key, required=False)
+
     return Run(
         folder=folder,
-        state="finished" if end else _state(folder),
-        dev_f1=None if best is None else best["dev"]["f1"],
-        test_f1=end.get("test", {}).get("f1"),
-        best_epoch=None if best is None else best["epoch"],
-        epoch=epochs[-1]["epoch"] if epochs else 0,
-        epochs=config["train"]["epochs"],
-        seconds=end.get("seconds"),
-        tokens_per_second=end.get("tokens_per_second"),
+        state=state if end is None else "finished",
+        dev_f1=None if best is None else f1[best],
+        test_f1=at_end("test.f1"),
+        best_epoch=best,
+        epoch=list(f1)[-1] if f1 else 0,
+        epochs=asked,
+        seconds=at_end("seconds"),
+        tokens_per_second=at_end("tokens_per_second"),
     )
 
 
-def _record(folder: Path, number: int, line: str) -> dict[str, Any]:
-    try:
-        return dict(json.loads(line))
-    except (json.JSONDecodeError, TypeError, ValueError):
-        raise InputError(
-            f"{folder / run_folder.METRICS}:{number}: required a JSON object, got {line[:40]!r}; delete the line"
-        ) from None
+class _Record:
+    """A line of `metrics.jsonl`, whose values are what they should be or an `InputError`."""
+
+    def __init__(self, place: str, line: bytes) -> None:
+        self._place = place
+        try:
+            self._fields = json.loads(line)
+        except ValueError:
+            self._fields = None
+        if not isinstance(self._fields, dict):
+            raise self._error("a JSON object", line[:40].decode(errors="backslashreplace"))
+        self.kind = self._fields.get("kind")
+
+    def number(self, key: str, *, whole: bool = False, required: bool = True) -> Any:
+        """The number of a key, such as "dev.f1"; None where there is none and none is required."""
+        value: Any = self._fields
+        for part in key.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        if _is_number(value, whole) or (value is None and not required):
+            return value
+        raise self._error(f"a {'whole ' * whole}number for {key}", value)
+
+    def _error(self, required: str, came: object) -> InputError:
+        return InputError(f"{self._place}: required {required}, got {came!r}; mend the line, or delete the run")
+
+
+def _is_number(value: object, whole: bool) -> bool:
+    kinds = int if whole else (int, float)
+    return isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _state(folder: Path) -> str:

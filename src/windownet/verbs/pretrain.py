@@ -31,6 +31,9 @@ def pretrain(config: Path, settings: tuple[str, ...], run_dir: Path | None, repl
             raise InputError(f"{flag}: required --run-dir as well, the run it is meant for; name it, or leave it out")
     if replace and resume:
         raise InputError("--resume: required without --replace, got both; leave one out")
+    # A run of another kind has a config of another kind, which a person may well have given as CONFIG.
+    if resume and run_dir is not None:
+        loop.check_kind(run_dir)
     resolved = config_module.load_as(PretrainConfig, config, settings)
     if resume and run_dir is not None:
         loop.check_resumable(resolved, folder := run_dir)

@@ -10,9 +10,10 @@ import click
 @click.argument("folder", type=click.Path(path_type=Path), default="runs", metavar="[DIR]")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object a run instead of a table.")
 def runs(folder: Path, as_json: bool) -> None:
-    """List the runs in DIR (runs), the one of the highest dev F1 first.
+    """List the runs of taggers in DIR (runs), the one of the highest dev F1 first.
 
-    A run that is resumable goes on with `windownet train --resume RUN`.
+    A run that is resumable goes on with `windownet train --resume RUN`. One with a file that cannot be read is passed
+    over, with a warning.
     """
     from rich.console import Console
     from rich.table import Table
@@ -20,18 +21,22 @@ def runs(folder: Path, as_json: bool) -> None:
 
     from windownet.train.runs import find
 
-    found = find(folder)
+    warnings: list[str] = []
+    found = find(folder, warnings.append)
+    for warning in warnings:
+        click.echo(f"warning: {warning}", err=True)
     if as_json:
         for run in found:
             click.echo(json.dumps(run.to_json()))
         return
     if not found:
-        click.echo(f"{folder}: no run in it; `windownet train CONFIG` makes one", err=True)
+        if not warnings:
+            click.echo(f"{folder}: no tagger's run in it; `windownet train CONFIG` makes one", err=True)
         return
     table = Table()
     table.add_column("run")
     table.add_column("state")
-    for head in ("dev F1", "test F1", "best epoch", "epochs", "seconds", "tokens/s"):
+    for head in ("dev F1", "test F1", "best\nepoch", "epochs", "seconds", "tokens/s"):
         table.add_column(head, justify="right")
 
     def figure(value: float | None, form: str) -> str:
@@ -48,4 +53,11 @@ def runs(folder: Path, as_json: bool) -> None:
             figure(run.seconds, ".1f"),
             figure(run.tokens_per_second, ",.0f"),
         )
-    Console().print(table)
+    console = Console()
+    # --resume needs a name as it is, so nothing is cut or folded: what is wider than its place is better broken by a
+    # terminal, and whole in a pipe. Names of folders have 255 bytes at most.
+    anywhere = console.options.update(max_width=1000)
+    if console.measure(table, options=anywhere).maximum > console.width:
+        table.padding = 0
+    console.width = max(console.width, console.measure(table, options=anywhere).maximum)
+    console.print(table)
