@@ -7,6 +7,7 @@
 Axes: R runs of one program; the others as everywhere.
 """
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,6 +30,7 @@ from windownet.model.network import Params
 from windownet.schema import Config
 from windownet.tagger.tagger import by_sentence, score
 from windownet.train import scheduled
+from windownet.train.cautions import cautions
 from windownet.train.prepare import Prepared, prepare
 from windownet.train.scheduled import Scheduled
 from windownet.train.step import Training, TrainState
@@ -69,16 +71,22 @@ def grid(values: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
 
 
 def run(
-    config: Config, settings: Sequence[Mapping[str, Any]], console: Console | None = None, every: int = 1
+    config: Config,
+    settings: Sequence[Mapping[str, Any]],
+    console: Console | None = None,
+    every: int = 1,
+    finished: Callable[[int, Outcome], None] | None = None,
 ) -> list[Outcome]:
-    """Train once for each of the settings.
+    """Train once for each of the settings; what can be refused is refused before the first of them.
 
     Args:
       config: what all runs share.
       settings: what each run changes, {"section.key": value}. Runs that differ in nothing but `VARIED` are computed
         together. Sentences held out where there is no dev part are chosen by the first run's seed.
-      console: where to show how it goes.
+      console: where to show how it goes, and first each thing to look at before the runs are trusted.
       every: score dev after so many epochs, and after the last.
+      finished: is given each run's place in `settings` and its outcome as soon as its program ends, so that these are
+        not lost where a later one fails.
 
     Returns:
       The outcomes, in the order of `settings`; each is that of `windownet train` with these settings, up to rounding,
@@ -103,16 +111,21 @@ def run(
         # Not checked: a decay of 0 need not go with what else the run sets.
         same = schema.replace(changed, {key: schema.value(config, key) for key in VARIED})
         groups.setdefault(same.to_toml(), []).append(number)
+    console = console or Console(quiet=True)
+    ready = _ready([[configs[n] for n in numbers] for numbers in groups.values()], console)
     outcomes: dict[int, Outcome] = {}
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console or Console(quiet=True), transient=True) as bar:
+    with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("runs x epochs", total=sum(c.train.epochs for c in configs))
         for numbers in groups.values():
-            program = _Program([configs[n] for n in numbers], every, configs[0].train.seed)
+            prepared = ready.pop() if ready else _prepared(configs[numbers[0]], configs[0])
+            program = _Program([configs[n] for n in numbers], prepared, every)
             for _ in program.epochs():
                 bar.advance(task, len(numbers))
             for n, outcome in zip(numbers, program.outcomes([settings[n] for n in numbers]), strict=True):
                 outcomes[n] = outcome
+                if finished is not None:
+                    finished(n, outcome)
     return [outcomes[n] for n in range(len(settings))]
 
 
@@ -126,12 +139,33 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     return mean, float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
 
 
+def _ready(groups: Sequence[Sequence[Config]], console: Console) -> list[Prepared]:
+    # All of them, each with its word table, may be more than memory holds: only the first is kept.
+    first: list[Prepared] = []
+    lines: dict[str, None] = {}
+    for configs in groups:
+        prepared = _prepared(configs[0], groups[0][0])
+        # Patterns that match no parameter are found where the optimizer meets the parameters.
+        steps = configs[0].train.epochs * prepared.epochs.steps
+        jax.eval_shape(scheduled.of(configs[0], prepared.network, steps).init, jax.random.key(0))
+        told = (cautions(dataclasses.replace(prepared, config=config)) for config in configs)
+        lines |= dict.fromkeys((*prepared.words.warnings, *itertools.chain.from_iterable(told)))
+        first = first or [prepared]
+    for line in lines:
+        console.print(f"warning: {line}", style="yellow", highlight=False, soft_wrap=True, markup=False)
+    return first
+
+
+def _prepared(config: Config, splits: Config) -> Prepared:
+    return prepare(config_module.change(config, {SEED: splits.train.seed}))
+
+
 class _Program:
     """R runs that share one program."""
 
-    def __init__(self, configs: Sequence[Config], every: int, splits_seed: int) -> None:
+    def __init__(self, configs: Sequence[Config], prepared: Prepared, every: int) -> None:
         self._configs, self._every = configs, every
-        self._prepared = prepared = prepare(config_module.change(configs[0], {SEED: splits_seed}))
+        self._prepared = prepared
         self._steps = configs[0].train.epochs * prepared.epochs.steps
         given = {key: [schema.value(config, key) for config in configs] for key in VARIED}
         self._seeds = given.pop(SEED)
