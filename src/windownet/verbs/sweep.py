@@ -48,8 +48,9 @@ def sweep(config: Path, settings: tuple[str, ...], figure: Path | None, json_fil
     """Train CONFIG with every combination of VALUES, and print a table of their scores.
 
     VALUES are separated by commas, or a range of whole numbers: train.seed=0..4
-    optimizer.learning_rate=1e-4,3e-4,1e-3. Runs that differ only in seed, learning rate or weight decay are computed
-    together in one compiled program. Scores are means over the seeds, with their 95 % interval. No model is kept.
+    optimizer.learning_rate=1e-4,3e-4,1e-3. Runs that differ only in seed, learning rate, weight decay or init.* are
+    computed together in one compiled program. Scores are means over the seeds, with their 95 % interval. No model is
+    kept.
     """
     from rich.console import Console
 
