@@ -71,10 +71,31 @@ def test_runs_that_differ_only_in_what_varies_share_a_program(
     monkeypatch.setattr(
         experiment, "_Program", lambda configs, *rest: made.append(len(configs)) or program(configs, *rest)
     )
-    settings = experiment.grid({"train.epochs": [1, 2], "train.seed": [0, 1, 2]})
+    settings = experiment.grid({"train.epochs": [1, 2], "train.seed": [0, 1], "init.table_bound": [0.1, 0.2]})
     outcomes = experiment.run(base, settings)
-    assert made == [3, 3]
-    assert [len(outcome.dev) for outcome in outcomes] == [1, 1, 1, 2, 2, 2]
+    assert made == [4, 4]
+    assert [len(outcome.dev) for outcome in outcomes] == [1] * 4 + [2] * 4
+
+
+def test_each_run_begins_with_first_values_of_its_own(base: schema.Config, tmp_path: Path) -> None:
+    firsts = [("uniform", 0.3), ("zeros", 0.05), ("orthogonal", 0.05)]
+    settings = [
+        {"train.seed": seed, "init.weights": weights, "init.weight_bound": bound, "init.output_bias": "log_odds"}
+        for seed in (3, 4)
+        for weights, bound in firsts
+    ]
+    base = config.change(base, {"train.epochs": 2, "words.anchor": 0.1, "train.average": 0.5})
+    outcomes = experiment.run(base, settings)
+    assert len({outcome.losses for outcome in outcomes}) == 6
+    for n in (1, 3):
+        changed = config.change(base, settings[n])
+        folder = tmp_path / f"run{n}"
+        run_folder.create(folder, changed.to_toml())
+        result = loop.train(prepare(changed), folder, Console(file=io.StringIO()))
+        records = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+        losses = [record["loss"] for record in records if record["kind"] == "epoch"]
+        assert outcomes[n].losses == pytest.approx(losses, rel=1e-6)
+        assert (outcomes[n].test, outcomes[n].best_epoch) == (result.test, result.best_epoch)
 
 
 def test_scored_now_and_then_and_at_the_end(base: schema.Config) -> None:

@@ -1,4 +1,4 @@
-"""Many runs at once: those that differ only in seed, rate or decay share one compiled program, mapped over them.
+"""Many runs at once: those that differ in seed, rate, decay or first values alone share a program, mapped over them.
 
     runs = experiment.grid({"train.seed": range(5), "optimizer.learning_rate": [1e-3, 3e-3]})
     outcomes = experiment.run(config, runs)
@@ -7,6 +7,7 @@
 Axes: R runs of one program; the others as everywhere.
 """
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,10 +26,11 @@ from windownet.data.prefetch import prefetch
 from windownet.data.scores import Scores
 from windownet.data.sentences import Sentence
 from windownet.errors import InputError
-from windownet.model.network import Params
-from windownet.schema import Config
+from windownet.model.network import Params, WindowNetwork
+from windownet.schema import Config, InitConfig
 from windownet.tagger.tagger import by_sentence, score
 from windownet.train import scheduled
+from windownet.train.cautions import cautions
 from windownet.train.prepare import Prepared, prepare
 from windownet.train.scheduled import Scheduled
 from windownet.train.step import Training, TrainState
@@ -37,6 +39,8 @@ from windownet.train.stopping import rate_factor
 # What may differ between the runs of one program: arrays to it, where everything else shapes it.
 SEED = "train.seed"
 VARIED = (SEED, "optimizer.learning_rate", "optimizer.weight_decay")
+# What only first values are made by: no step sees it.
+INITIAL = tuple(f"init.{field}" for field in InitConfig.model_fields)
 _WINDOWS = 1024
 
 
@@ -69,16 +73,22 @@ def grid(values: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
 
 
 def run(
-    config: Config, settings: Sequence[Mapping[str, Any]], console: Console | None = None, every: int = 1
+    config: Config,
+    settings: Sequence[Mapping[str, Any]],
+    console: Console | None = None,
+    every: int = 1,
+    finished: Callable[[int, Outcome], None] | None = None,
 ) -> list[Outcome]:
-    """Train once for each of the settings.
+    """Train once for each of the settings; what can be refused is refused before the first of them.
 
     Args:
       config: what all runs share.
-      settings: what each run changes, {"section.key": value}. Runs that differ in nothing but `VARIED` are computed
-        together. Sentences held out where there is no dev part are chosen by the first run's seed.
-      console: where to show how it goes.
+      settings: what each run changes, {"section.key": value}. Runs that differ in nothing but `VARIED` and `INITIAL`
+        are computed together. Sentences held out where there is no dev part are chosen by the first run's seed.
+      console: where to show how it goes, and first each thing to look at before the runs are trusted.
       every: score dev after so many epochs, and after the last.
+      finished: is given each run's place in `settings` and its outcome as soon as its program ends, so that these are
+        not lost where a later one fails.
 
     Returns:
       The outcomes, in the order of `settings`; each is that of `windownet train` with these settings, up to rounding,
@@ -101,18 +111,23 @@ def run(
     groups: dict[str, list[int]] = {}
     for number, changed in enumerate(configs):
         # Not checked: a decay of 0 need not go with what else the run sets.
-        same = schema.replace(changed, {key: schema.value(config, key) for key in VARIED})
+        same = schema.replace(changed, {key: schema.value(config, key) for key in (*VARIED, *INITIAL)})
         groups.setdefault(same.to_toml(), []).append(number)
+    console = console or Console(quiet=True)
+    ready = _ready([[configs[n] for n in numbers] for numbers in groups.values()], console)
     outcomes: dict[int, Outcome] = {}
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console or Console(quiet=True), transient=True) as bar:
+    with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("runs x epochs", total=sum(c.train.epochs for c in configs))
         for numbers in groups.values():
-            program = _Program([configs[n] for n in numbers], every, configs[0].train.seed)
+            prepared = ready.pop() if ready else _prepared(configs[numbers[0]], configs[0])
+            program = _Program([configs[n] for n in numbers], prepared, every)
             for _ in program.epochs():
                 bar.advance(task, len(numbers))
             for n, outcome in zip(numbers, program.outcomes([settings[n] for n in numbers]), strict=True):
                 outcomes[n] = outcome
+                if finished is not None:
+                    finished(n, outcome)
     return [outcomes[n] for n in range(len(settings))]
 
 
@@ -126,12 +141,33 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     return mean, float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
 
 
+def _ready(groups: Sequence[Sequence[Config]], console: Console) -> list[Prepared]:
+    # All of them, each with its word table, may be more than memory holds: only the first is kept.
+    first: list[Prepared] = []
+    lines: dict[str, None] = {}
+    for configs in groups:
+        prepared = _prepared(configs[0], groups[0][0])
+        # Patterns that match no parameter are found where the optimizer meets the parameters.
+        steps = configs[0].train.epochs * prepared.epochs.steps
+        jax.eval_shape(scheduled.of(configs[0], prepared.network, steps).init, jax.random.key(0))
+        told = (cautions(dataclasses.replace(prepared, config=config)) for config in configs)
+        lines |= dict.fromkeys((*prepared.words.warnings, *itertools.chain.from_iterable(told)))
+        first = first or [prepared]
+    for line in lines:
+        console.print(f"warning: {line}", style="yellow", highlight=False, soft_wrap=True, markup=False)
+    return first
+
+
+def _prepared(config: Config, splits: Config) -> Prepared:
+    return prepare(config_module.change(config, {SEED: splits.train.seed}))
+
+
 class _Program:
     """R runs that share one program."""
 
-    def __init__(self, configs: Sequence[Config], every: int, splits_seed: int) -> None:
+    def __init__(self, configs: Sequence[Config], prepared: Prepared, every: int) -> None:
         self._configs, self._every = configs, every
-        self._prepared = prepared = prepare(config_module.change(configs[0], {SEED: splits_seed}))
+        self._prepared = prepared
         self._steps = configs[0].train.epochs * prepared.epochs.steps
         given = {key: [schema.value(config, key) for config in configs] for key in VARIED}
         self._seeds = given.pop(SEED)
@@ -149,9 +185,6 @@ class _Program:
         orders = [prepared.epochs.seeded(seed) for seed in (self._seeds if shuffled else self._seeds[:1])]
         apart = 0 if shuffled else None
 
-        def init(seed: jax.Array, values: Any, pretrained: Any, found: Any) -> TrainState:
-            return self._training(values).init(jax.random.key(seed), pretrained, found)
-
         def steps(state: TrainState, batches: Batch, values: Any, frozen: bool) -> tuple[TrainState, jax.Array]:
             mapped: Callable[..., tuple[TrainState, jax.Array]] = jax.vmap(
                 lambda s, b, v: self._training(v).steps(s, b, frozen), in_axes=(0, apart, 0)
@@ -166,10 +199,7 @@ class _Program:
             mapped: Callable[..., TrainState] = jax.vmap(lambda s, f, v: self._scheduled(v).scale_rate(s, f))
             return mapped(state, factors, values)
 
-        words = prepared.words
-        seeds = jnp.asarray(self._seeds, jnp.uint32)
-        first: Callable[..., TrainState] = jax.jit(jax.vmap(init, in_axes=(0, 0, None, None)))
-        state = first(seeds, self._values, words.pretrained, words.found)
+        state = self._first()
         compiled: Callable[..., tuple[TrainState, jax.Array]] = jax.jit(
             steps, static_argnames="frozen", donate_argnums=0
         )
@@ -178,7 +208,7 @@ class _Program:
         averaged: Callable[[TrainState], Params] = jax.jit(jax.vmap(self._training({}).result))
         predict, dev, test = _Predictor(prepared), prepared.splits.dev, prepared.splits.test
         for epoch in range(1, self._configs[0].train.epochs + 1):
-            frozen = epoch <= words.frozen_epochs
+            frozen = epoch <= prepared.words.frozen_epochs
             losses = []
             for stack in prefetch(_stacked([order.epoch(epoch) for order in orders], shuffled)):
                 state, call = compiled(state, stack, self._values, frozen=frozen)
@@ -203,6 +233,31 @@ class _Program:
                 state = slowed(state, jnp.asarray(factors, jnp.float32), self._values)
             yield epoch
 
+    def _first(self) -> TrainState:
+        words, network = self._prepared.words, self._prepared.network
+
+        def first(seeds: jax.Array, values: Any, pretrained: Any, found: Any, init: InitConfig) -> TrainState:
+            drawn = dataclasses.replace(network.initializers, config=init)
+            own = dataclasses.replace(network, initializers=drawn)
+            mapped: Callable[..., TrainState] = jax.vmap(
+                lambda seed, v: self._training(v, own).init(jax.random.key(seed), pretrained, found)
+            )
+            return mapped(seeds, values)
+
+        compiled: Callable[..., TrainState] = jax.jit(first, static_argnames="init")
+        runs: dict[InitConfig, list[int]] = {}
+        for n, config in enumerate(self._configs):
+            runs.setdefault(config.init, []).append(n)
+        seeds, states = np.asarray(self._seeds, np.uint32), []
+        for init, numbers in runs.items():
+            values = {key: each[np.array(numbers)] for key, each in self._values.items()}
+            states.append(compiled(seeds[numbers], values, words.pretrained, words.found, init=init))
+        if len(states) == 1:
+            return states[0]
+        back = np.argsort(list(itertools.chain(*runs.values())))
+        together: TrainState = jax.tree.map(lambda *parts: jnp.concatenate(parts)[back], *states)
+        return together
+
     def outcomes(self, settings: Sequence[Mapping[str, Any]]) -> Iterator[Outcome]:
         """How each run ended."""
         predict = _Predictor(self._prepared)
@@ -220,8 +275,8 @@ class _Program:
         scores = [[epoch[n].f1 for epoch in self._dev[:epochs]] for n in range(len(self._configs))]
         return [rate_factor(f1, config.schedule) for f1, config in zip(scores, self._configs, strict=True)]
 
-    def _training(self, values: Mapping[str, jax.Array]) -> Training:
-        return scheduled.of(self._config(values), self._prepared.network, self._steps)
+    def _training(self, values: Mapping[str, jax.Array], network: WindowNetwork | None = None) -> Training:
+        return scheduled.of(self._config(values), network or self._prepared.network, self._steps)
 
     def _scheduled(self, values: Mapping[str, jax.Array]) -> Scheduled:
         return Scheduled(self._config(values), self._prepared.network, self._steps)

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from click.testing import CliRunner, Result
 
 from windownet import experiment
 from windownet.cli import main
+from windownet.errors import InputError
 
 TEXT = "ann B-PER\nmet O\nbob B-PER\n\nrome B-LOC\nslept O\n\n" * 8
 
@@ -23,8 +25,17 @@ def config(tmp_path: Path) -> Path:
     return tmp_path / "c.toml"
 
 
-def sweep(*arguments: object) -> Result:
-    return CliRunner().invoke(main, ["sweep", *map(str, arguments)], env={"COLUMNS": "150"})
+def sweep(*arguments: object, width: int = 150) -> Result:
+    return CliRunner().invoke(main, ["sweep", *map(str, arguments)], env={"COLUMNS": str(width)})
+
+
+def cells(result: Result) -> list[list[str]]:
+    """The table's rows, the header's lines first."""
+    return [
+        [cell.strip() for cell in line.replace("┃", "│").split("│")[1:-1]]
+        for line in result.stdout.splitlines()
+        if line.startswith(("│", "┃"))
+    ]
 
 
 def test_every_combination_in_one_table(config: Path, tmp_path: Path) -> None:
@@ -32,10 +43,12 @@ def test_every_combination_in_one_table(config: Path, tmp_path: Path) -> None:
     files = "--json", tmp_path / "runs.json", "--figure", tmp_path / "f.png"
     result = sweep(config, "train.seed=0..2", "optimizer.learning_rate=1e-9,0.05", "model.hidden=[3],[4,5]", *files)
     assert result.exit_code == 0, result.output
-    lines = [line for line in result.stdout.splitlines() if line.startswith("│")]
-    assert [line.split("│")[1:4] for line in lines] == [
-        [f" {rate:>23} ", f" {hidden:>12} ", "    3 "] for rate in ("1e-09", "0.05") for hidden in ("[3]", "[4, 5]")
+    rows = cells(result)
+    assert rows[:2] == [
+        ["optimizer.", "model.", "", "", ""],
+        ["learning_rate", "hidden", "runs", "best epoch", "dev F1"],
     ]
+    assert [row[:3] for row in rows[2:]] == [[rate, h, "3"] for rate in ("1e-09", "0.05") for h in ("[3]", "[4, 5]")]
     runs = json.loads((tmp_path / "runs.json").read_text())
     assert len(runs) == 12
     assert runs[0]["settings"] == {"train.seed": 0, "optimizer.learning_rate": 1e-9, "model.hidden": [3]}
@@ -44,7 +57,7 @@ def test_every_combination_in_one_table(config: Path, tmp_path: Path) -> None:
     taught = [f1 for f1, run in zip(best, runs, strict=True) if run["settings"]["optimizer.learning_rate"] > 0.01]
     assert sum(taught) / len(taught) > 60 > 30 > (sum(best) - sum(taught)) / (len(best) - len(taught))
     row = [f1 for f1, run in zip(best, runs, strict=True) if list(run["settings"].values())[1:] == [0.05, [3]]]
-    assert f" {sum(row) / 3:.2f} ± " in lines[2]
+    assert rows[4][4].startswith(f"{sum(row) / 3:.2f} ± ")
     assert (tmp_path / "f.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -52,9 +65,78 @@ def test_a_value_may_hold_commas_of_its_own(config: Path) -> None:
     curves = '{"optimizer.weight_decay" = {name = "linear", final = 0.5}, "optimizer.b1" = {}}'
     result = sweep(config, f"schedule.others={curves},{{}}", "optimizer.weight_decay=0.1")
     assert result.exit_code == 0, result.output
-    lines = [line.split("│")[1:4] for line in result.stdout.splitlines() if line.startswith("│")]
-    assert len([line for line in lines if line[2].strip() == "1"]) == 2
-    assert any(line[0].strip() == "{}" for line in lines)
+    rows = cells(result)
+    assert len([row for row in rows if row[1] == "1"]) == 2
+    assert any(row[0] == "{}" for row in rows)
+
+
+def test_keys_of_one_value_are_no_columns_and_nothing_is_cut(config: Path) -> None:
+    values = "0.0123456789012345678", "0.02"
+    rates = f"optimizer.learning_rate={','.join(values)}"
+    result = sweep(config, "train.epochs=1", rates, "optimizer.weight_decay=0.1,0.2", "data.dev=", width=40)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[0] == 'train.epochs = 1, data.dev = ""'
+    assert max(map(len, result.stdout.splitlines())) == 40
+    columns = ["".join(column) for column in zip(*cells(result), strict=True)]
+    shown = "0.012345678901234568"
+    assert columns[0] == f"optimizer.learning_rate{shown}{shown}0.020.02"
+    assert columns[1] == "optimizer.weight_decay0.10.20.10.2"
+    assert columns[2:4] == ["runs1111", "bestepoch1.01.01.01.0"]
+    assert "…" not in result.stdout
+
+
+@pytest.mark.parametrize("second", ["train.accumulate=1,100000", 'optimizer.rates={},{"none.*" = 1.0}'])
+def test_what_can_be_refused_is_refused_before_any_run(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, second: str
+) -> None:
+    def epochs(_: object) -> Iterator[int]:
+        raise AssertionError("a run came first")
+
+    monkeypatch.setattr(experiment._Program, "epochs", epochs)
+    result = sweep(config, "train.epochs=1", second, "--json", tmp_path / "new.json")
+    assert result.exit_code == 2, result.output
+    assert f"{second.partition('=')[0]}: required " in result.stderr
+    assert not (tmp_path / "new.json").exists()
+
+
+@pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (RuntimeError("RESOURCE_EXHAUSTED"), 2)])
+def test_runs_that_finished_are_told_when_a_later_one_fails(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int
+) -> None:
+    epochs, file = experiment._Program.epochs, tmp_path / "old.json"
+
+    def failing(program: experiment._Program) -> Iterator[int]:
+        if program._configs[0].model.hidden == (5,):
+            raise error
+        return epochs(program)
+
+    monkeypatch.setattr(experiment._Program, "epochs", failing)
+    file.write_text("[1]")
+    result = sweep(config, "train.epochs=1", "model.hidden=[5],[4]", "--json", file)
+    assert (result.exit_code, result.stdout, file.read_text()) == (code, "", "[1]")
+    result = sweep(config, "train.epochs=1", "model.hidden=[4],[5],[6]", "train.seed=0,1", "--json", file)
+    assert result.exit_code == code
+    assert [row[:2] for row in cells(result)[2:]] == [["[4]", "2"]]
+    assert [run["settings"]["train.seed"] for run in json.loads(file.read_text())] == [0, 1]
+    assert "2 of 6 runs finished; these are told\nwindownet: " in result.stderr
+
+
+def test_cautions_come_once_each_before_the_runs(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def epochs(_: object) -> Iterator[int]:
+        raise InputError("the first run")
+
+    monkeypatch.setattr(experiment._Program, "epochs", epochs)
+    several = "init.weights=uniform,zeros", "optimizer.weight_decay=0.0,0.1", "train.seed=0,1", "model.hidden=[3],[4]"
+    result = sweep(config, "optimizer.momentum=0.5", "words.update=freeze", *several)
+    lines = [line for line in result.stderr.splitlines() if line]
+    starts = (
+        "warning: words.update = 'freeze' without words.vectors",
+        "warning: optimizer.momentum = 0.5 has no effect with optimizer.name = 'adam'",
+        "warning: optimizer.weight_decay = 0.1 is decoupled",
+        "warning: init.weights = 'zeros' gives all units of a layer the same gradient",
+        "windownet: the first run",
+    )
+    assert [line.startswith(start) for line, start in zip(lines, starts, strict=True)] == [True] * 5, lines
 
 
 @pytest.mark.parametrize(
@@ -63,6 +145,8 @@ def test_a_value_may_hold_commas_of_its_own(config: Path) -> None:
         (["train.seeds=0..2"], "did you mean train.seed?"),
         (["train.seed=3..1"], "required a range that climbs"),
         (["train.seed"], "required KEY=VALUES, such as"),
+        (["=1"], "required KEY=VALUES, such as"),
+        (["train.epochs="], "train.epochs: required an integer, got ''"),
         (["train.seed=1,1"], "required values that differ, got '1' twice"),
         (["train.seed=0..99", "train.epochs=1..200"], "at most 10,000 runs, got 20,000"),
         (["train.epochs=1,0"], "train.epochs: required a value greater than or equal to 1, got 0"),

@@ -48,12 +48,11 @@ def sweep(config: Path, settings: tuple[str, ...], figure: Path | None, json_fil
     """Train CONFIG with every combination of VALUES, and print a table of their scores.
 
     VALUES are separated by commas, or a range of whole numbers: train.seed=0..4
-    optimizer.learning_rate=1e-4,3e-4,1e-3. Runs that differ only in seed, learning rate or weight decay are computed
-    together in one compiled program. Scores are means over the seeds, with their 95 % interval. No model is kept.
+    optimizer.learning_rate=1e-4,3e-4,1e-3. Runs that differ only in seed, learning rate, weight decay or init.* are
+    computed together in one compiled program. Scores are means over the seeds, with their 95 % interval. No model is
+    kept.
     """
     from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
 
     from windownet import config as config_module, experiment
     from windownet.train import picture
@@ -72,24 +71,24 @@ def sweep(config: Path, settings: tuple[str, ...], figure: Path | None, json_fil
     # What cannot be written is better known before the runs than after them; what is there stays until then.
     for file in (json_file, figure):
         if file is not None:
-            _write(file, "", "a")
-    outcomes = experiment.run(base, combinations, Console(stderr=True))
-    rows = summary(outcomes)
-    keys = [key for key in values if key != experiment.SEED]
-    table = Table()
-    for key in keys:
-        table.add_column(Text(key), justify="right")
-    for name in ("runs", "best epoch", "dev F1", *(["test F1"] if rows[0].test else [])):
-        table.add_column(name, justify="right")
-    for row in rows:
-        scores = [_shown(score) for score in (row.dev, row.test) if score is not None]
-        table.add_row(*(Text(_toml(row.settings[key])) for key in keys), _runs(row), f"{row.epoch:.1f}", *scores)
-    Console().print(table)
-    if json_file is not None:
-        _write(json_file, json.dumps([_record(outcome) for outcome in outcomes], indent=1) + "\n")
-    if figure is not None:
-        draw(rows, keys, drawing)
-        picture.save(drawing, "--figure", figure)
+            _try_to_write(file)
+    console, found = Console(stderr=True), dict[int, experiment.Outcome]()
+    try:
+        experiment.run(base, combinations, console, finished=found.__setitem__)
+    finally:
+        outcomes = [found[n] for n in sorted(found)]
+        if outcomes:
+            if len(outcomes) < len(combinations):
+                line = f"warning: {len(outcomes):,} of {len(combinations):,} runs finished; these are told"
+                console.print(line, style="yellow", highlight=False, soft_wrap=True)
+            # Before the table, whose reader may have gone.
+            if json_file is not None:
+                _write(json_file, json.dumps([_record(outcome) for outcome in outcomes], indent=1) + "\n")
+            rows = summary(outcomes)
+            _print(rows, values)
+            if figure is not None:
+                draw(rows, [key for key in values if key != experiment.SEED], drawing)
+                picture.save(drawing, "--figure", figure)
 
 
 def summary(outcomes: "Sequence[Outcome]") -> list[Row]:
@@ -115,6 +114,29 @@ def summary(outcomes: "Sequence[Outcome]") -> list[Row]:
             )
         )
     return rows
+
+
+def _print(rows: Sequence[Row], values: Mapping[str, Sequence[Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from windownet import experiment
+
+    out = Console()
+    if same := [f"{key} = {_toml(only[0])}" for key, only in values.items() if len(only) == 1]:
+        out.print(", ".join(same), highlight=False, soft_wrap=True, markup=False)
+    keys = [key for key, several in values.items() if len(several) > 1 and key != experiment.SEED]
+    table = Table()
+    for key in keys:
+        # Two short lines leave room for more columns than one long line does.
+        table.add_column(Text(key.replace(".", ".\n")), justify="right", overflow="fold")
+    for name in ("runs", "best epoch", "dev F1", *(["test F1"] if rows[0].test else [])):
+        table.add_column(name, justify="right", overflow="fold")
+    for row in rows:
+        scores = [_shown(score) for score in (row.dev, row.test) if score is not None]
+        table.add_row(*(Text(_toml(row.settings[key])) for key in keys), _runs(row), f"{row.epoch:.1f}", *scores)
+    out.print(table)
 
 
 def draw(rows: Sequence[Row], keys: Sequence[str], figure: Any) -> None:
@@ -145,7 +167,7 @@ def draw(rows: Sequence[Row], keys: Sequence[str], figure: Any) -> None:
 
 def _texts(setting: str) -> tuple[str, list[str]]:
     key, equals, text = setting.partition("=")
-    if not equals or not text:
+    if not (key and equals):
         raise InputError(f"argument {setting!r}: required KEY=VALUES, such as train.seed=0..4 or train.epochs=5,10")
     found = _RANGE.fullmatch(text)
     if not found:
@@ -189,7 +211,7 @@ def _runs(row: Row) -> str:
 def _toml(value: Any) -> str:
     from windownet.settings import document
 
-    return value if isinstance(value, str) else document.value(value)
+    return value if isinstance(value, str) and value else document.value(value)
 
 
 def _shown(score: tuple[float, float]) -> str:
@@ -205,6 +227,14 @@ def _record(outcome: "Outcome") -> Mapping[str, Any]:
         "dev_f1": [scores.f1 for scores in outcome.dev],
         "test_f1": None if outcome.test is None else outcome.test.f1,
     }
+
+
+def _try_to_write(file: Path) -> None:
+    new = not (file.exists() or file.is_symlink())
+    _write(file, "", "a")
+    if new:
+        # Nothing may come of the runs.
+        file.unlink()
 
 
 def _write(file: Path, text: str, mode: str = "w") -> None:
