@@ -147,9 +147,6 @@ def _ready(groups: Sequence[Sequence[Config]], console: Console) -> list[Prepare
     lines: dict[str, None] = {}
     for configs in groups:
         prepared = _prepared(configs[0], groups[0][0])
-        # Patterns that match no parameter are found where the optimizer meets the parameters.
-        steps = configs[0].train.epochs * prepared.epochs.steps
-        jax.eval_shape(scheduled.of(configs[0], prepared.network, steps).init, jax.random.key(0))
         told = (cautions(dataclasses.replace(prepared, config=config)) for config in configs)
         lines |= dict.fromkeys((*prepared.words.warnings, *itertools.chain.from_iterable(told)))
         first = first or [prepared]

@@ -148,8 +148,8 @@ def adam(
     """For `optax.adam`, `optax.adamw` and, with `nesterov`, `optax.nadam`.
 
     A missed update of Adam is rate * m / (sqrt(v) + eps) with m and v corrected for bias: m / sqrt(v) times a scalar of
-    the step, which falls by b1 / sqrt(b2) each time, over 1 + x with x = eps / sqrt(v), which grows by 1 / sqrt(b2). From
-    some 1,000 updates on x spreads by less than 1 % over those that count, so that what a row moves while it is not
+    the step, which falls by b1 / sqrt(b2) each time, over 1 + x with x = eps / sqrt(v), which grows by 1 / sqrt(b2).
+    After some 1,000 updates x spreads by less than 1 % over those that count, so that what a row moves while it is not
     touched is short by less than 1e-4 of itself. Before, where v's correction for bias grows fast, it is short by more
     unless x is small: after 30 updates by up to 1.5 %, after the first by up to 21 %.
 
