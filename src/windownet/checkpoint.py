@@ -157,6 +157,26 @@ def serialize(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> 
     return [struct.pack("<Q", len(head)), head, *pieces]
 
 
+def cut_back(file: Path, size: int) -> None:
+    """Cut a file that a run adds to back to what it had at a checkpoint; made if it is not there.
+
+    Args:
+      file: such as the run's metrics.
+      size: its bytes at that time; 0 for a run that begins.
+
+    Raises:
+      InputError: it has less.
+    """
+    # To open it would make one, and a run that is refused is left as it was.
+    if (came := file.stat().st_size if file.exists() else 0) < size:
+        raise InputError(
+            f"{file}: required the {size:,} bytes that the run wrote before its checkpoint, got {came:,}; restore it, "
+            "or begin a new run"
+        )
+    with file.open("ab") as out:
+        out.truncate(size)
+
+
 def sync(path: Path) -> None:
     """Force a file's content, or a folder's entries, to the disk."""
     handle = os.open(path, os.O_RDONLY)

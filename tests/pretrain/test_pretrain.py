@@ -1,8 +1,10 @@
 """`windownet pretrain`: what it learns and writes, and what is left when it is stopped."""
 
+import itertools
 import json
 import lzma
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -65,6 +67,15 @@ def run(folder, name, *arguments):
     return invoke("pretrain", folder / "tiny.toml", *settings, "--run-dir", folder / name, *arguments)
 
 
+def records_of(folder, name):
+    return [json.loads(line) for line in (folder / name / "metrics.jsonl").read_text().splitlines()]
+
+
+def told(result):
+    """Share in percent, loss and speed of every line of progress."""
+    return re.findall(r"^ *(\d+)%  loss (\S+) +(\S+) words/s$", result.stderr, re.MULTILINE)
+
+
 @pytest.fixture(scope="module")
 def results(folder):
     """A run of each objective that nothing disturbed."""
@@ -81,12 +92,34 @@ def test_words_of_one_company_come_together(folder, results, objective):
     right = [near.word in GROUPS[word[:5]] for word, nearest in found.nearest.items() for near in nearest]
     # By chance 5 of 36 would be.
     assert sum(right) >= 26, found.nearest
-    records = [json.loads(line) for line in (folder / objective / "metrics.jsonl").read_text().splitlines()]
+    records = records_of(folder, objective)
     losses = [record["loss"] for record in records if record["kind"] == "step"]
     assert losses[-1] < 0.8 * losses[0]
     assert records[0]["all_words"] == 7500 and records[-1]["vectors"] == 21
     assert "7,500 words, 21 of them have a vector" in result.stderr
     assert "21 words, 12 wide" in result.stdout
+
+
+def test_progress_is_told_by_what_was_trained(folder, results):
+    records = records_of(folder, "skipgram")
+    steps, end = [record for record in records if record["kind"] == "step"], records[-1]
+    # Calls of 1024 words, of four times 7500.
+    assert [record["share"] for record in steps] == [min(1, round(n * 1024 / 30000, 4)) for n in range(1, 31)]
+    loss_at = {f"{record['share']:.0%}": f"{after['loss']:.4f}" for record, after in itertools.pairwise(steps)}
+    lines = told(results["skipgram"])
+    assert [int(share) for share, _, _ in lines] == [10, 20, 31, 41, 51, 61, 72, 82, 92, 100]
+    assert [loss for _, loss, _ in lines[:-1]] == [loss_at[f"{share}%"] for share, _, _ in lines[:-1]]
+    assert lines[-1][1:] == (f"{end['loss']:.4f}", f"{end['words_per_second']:,}")
+    assert end["loss"] < 0.8 * steps[0]["loss"]
+
+
+def test_a_run_of_one_call_tells_the_loss_that_it_ends_with_and_no_speed(folder):
+    result = run(folder, "short", "pretrain.steps_per_call=128")
+    assert result.exit_code == 0, result.output
+    _, step, end = records_of(folder, "short")
+    assert told(result) == [("100", f"{end['loss']:.4f}", "-")]
+    assert end["loss"] < 0.8 * step["loss"] and end["words_per_second"] is None
+    assert " s  - words/s (- of the text)" in result.stdout
 
 
 @pytest.mark.parametrize("objective", ["skipgram", "ranking"])
@@ -134,9 +167,26 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(folder, results, monkeypatc
     assert same(folder, name, objective)
 
 
+def test_a_run_that_has_no_checkpoint_yet_begins_its_metrics_anew(folder, results, monkeypatch):
+    def save(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save", save)
+        assert run(folder, "anew", "pretrain.checkpoint_seconds=0").exit_code == 130
+    assert [record["kind"] for record in records_of(folder, "anew")] == ["text", "step"]
+    assert run(folder, "anew", "--resume").exit_code == 0
+    assert same(folder, "anew", "skipgram")
+
+
 def same(folder, one, other):
+    """Whether two runs have the same vectors and recorded the same steps, each once."""
     first, second = ((folder / each / "vectors.safetensors").read_bytes() for each in (one, other))
-    return first == second
+    kinds, others = (
+        [(record["kind"], record.get("step"), record.get("loss")) for record in records_of(folder, each)]
+        for each in (one, other)
+    )
+    return first == second and [kind for kind in kinds if kind[0] != "resume"] == others
 
 
 def test_a_killed_run_goes_on_to_the_same_bits(folder, results):

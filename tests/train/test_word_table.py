@@ -132,6 +132,23 @@ def test_auto_says_what_it_chose_and_why(tmp_path: Path, monkeypatch: pytest.Mon
     assert "no pretrained vectors" in without.words.notes[-1]
 
 
+def test_auto_says_how_long_it_leaves_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from windownet.train import word_table
+
+    def decided(**words: object) -> tuple[int, str]:
+        table = make(tmp_path, words={"update": "auto", **words}).words
+        return table.frozen_epochs, table.notes[-1]
+
+    monkeypatch.setattr(word_table, "ENOUGH_WORDS", 78)
+    reason = "as 78 training words are 78 or more"
+    assert decided(unfreeze_after=2) == (2, f"word table: frozen for 2 epochs, then fine-tuned, {reason}")
+    reason = "as there are no pretrained vectors to keep"
+    assert decided(unfreeze_after=1, vectors="") == (1, f"word table: frozen for 1 epoch, then fine-tuned, {reason}")
+    monkeypatch.setattr(word_table, "ENOUGH_WORDS", 79)
+    reason = "as 78 training words are fewer than 79"
+    assert decided(unfreeze_after=2) == (3, f"word table: frozen for all 3 epochs, not only 2, {reason}")
+
+
 def test_warnings(tmp_path: Path) -> None:
     assert "stay random" in make(tmp_path, words={"update": "freeze", "vectors": ""}).words.warnings[0]
     foreign = tmp_path / "foreign.txt"

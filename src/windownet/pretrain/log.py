@@ -18,13 +18,15 @@ class PretrainLog:
     """Writes the metrics of one run and shows how it goes.
 
     Records of `metrics.jsonl` have a `kind`: "text", what the text holds; "step", one a compiled call, with the mean
-    loss of a pair or window in its first block; "resume"; "end".
+    loss of a pair or window in its first block, before that was learned; "resume"; "end", with this loss of the last
+    call's first block after the last step.
     """
 
     def __init__(self, metrics: Path, console: Console) -> None:
         self.console = console
         self._path = metrics
         self._advance: Callable[..., None] | None = None
+        self._share = 0.0
         self._said = 0
 
     def say(self, text: str) -> None:
@@ -47,8 +49,9 @@ class PretrainLog:
             yield lambda done, total: bar.update(task, completed=done, total=total)
 
     @contextmanager
-    def training(self) -> Iterator[None]:
-        """Show a bar over the run, where there is a terminal to show it on."""
+    def training(self, share: float) -> Iterator[None]:
+        """Show a bar over the run, `share` of it already done, where there is a terminal to show it on."""
+        self._share, self._said = share, int(share * _LINES)
         if not self.console.is_terminal:
             yield
             return
@@ -61,6 +64,7 @@ class PretrainLog:
         )
         with Progress(*columns, console=self.console, transient=True) as bar:
             task = bar.add_task("", total=1.0, loss="-", speed="-")
+            bar.update(task, completed=share)
             self._advance = lambda share, **fields: bar.update(task, completed=share, **fields)
             try:
                 yield
@@ -72,9 +76,21 @@ class PretrainLog:
         self.record("step", step=step, loss=loss, share=round(share, 4), words_per_second=round(words_per_second))
         if self._advance is not None:
             self._advance(share, loss=f"{loss:.4f}", speed=f"{words_per_second:,.0f}")
-        elif int(share * _LINES) > self._said:
-            self._said = int(share * _LINES)
-            self.say(f"{share:4.0%}  loss {loss:.4f}  {words_per_second:>9,.0f} words/s")
+        # The loss is that of the model before the call, so what was done by then is told with it.
+        elif self._said < (tenths := int(self._share * _LINES)) < _LINES:
+            self._said = tenths
+            self._line(self._share, loss, words_per_second)
+        self._share = share
+
+    def end(self, *, loss: float | None, words_per_second: float | None, **figures: Any) -> None:
+        """Record how the run ended; the loss is None where no step was left to do, the speed where all compiled."""
+        speed = None if words_per_second is None else round(words_per_second)
+        self.record("end", loss=loss, words_per_second=speed, **figures)
+        self._line(1.0, loss, words_per_second)
+
+    def _line(self, share: float, loss: float | None, speed: float | None) -> None:
+        shown = "-" if loss is None else f"{loss:.4f}"
+        self.say(f"{share:4.0%}  loss {shown}  {'-' if speed is None else f'{speed:,.0f}':>9} words/s")
 
     def record(self, kind: str, **figures: Any) -> None:
         """Write one record."""

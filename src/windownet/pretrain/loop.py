@@ -41,7 +41,7 @@ class Result:
       width: D.
       seconds: wall time of this run, from reading to writing; of the part after it was resumed, if it was.
       words_per_second: words trained a second, those of the text that sub-sampling and vocabulary left; without the
-        first call, which compiles.
+        calls that compiled; None where there was no other.
       raw_words_per_second: words of the text a second, in the same time.
     """
 
@@ -49,8 +49,8 @@ class Result:
     words: int
     width: int
     seconds: float
-    words_per_second: float
-    raw_words_per_second: float
+    words_per_second: float | None
+    raw_words_per_second: float | None
 
 
 def check_kind(folder: Path) -> None:
@@ -107,10 +107,14 @@ class _Run:
         self._folder = folder
         self._log = log
         self._kept = 0
+        self._words = self._seconds = 0.0
+        self._traces = 0
 
     def run(self, resume: bool) -> Result:
         start = time.perf_counter()
-        text = self._text(resume)
+        found = checkpoint.load(self._folder / CHECKPOINTS, self._log.warn) if resume else None
+        checkpoint.cut_back(self._folder / METRICS, 0 if found is None else found.about["metrics_bytes"])
+        text = self._text(resume, found is None)
         settings = self._config.pretrain
         stream = Stream(
             text,
@@ -124,36 +128,41 @@ class _Run:
         step = Step(settings, text.counts, stream.expected_blocks)
         state = step.init()
         done = 0
-        if resume and (found := checkpoint.load(self._folder / CHECKPOINTS, self._log.warn)) is not None:
+        if found is not None:
             state, done = found.into(state), found.step
             self._kept = done
             self._log.say(f"going on after {done * settings.steps_per_call:,} blocks")
             self._log.record("resume", step=done * settings.steps_per_call)
-        self._words = self._seconds = 0.0
-        with self._log.training():
-            state = self._train(step, state, stream, done)
+        with self._log.training(stream.share(done * settings.steps_per_call * settings.block)):
+            state, loss = self._train(step, state, stream, done)
         raw_share = text.all_words * settings.epochs / max(stream.expected_words, 1)
-        return self._finish(text, state, time.perf_counter() - start, raw_share)
+        return self._finish(text, state, loss, time.perf_counter() - start, raw_share)
 
-    def _text(self, resume: bool) -> Text:
-        folder, settings = self._folder / TEXT, self._config.text
-        if resume and (text := text_module.load(folder)) is not None:
-            return text
+    def _text(self, resume: bool, record: bool) -> Text:
         start = time.perf_counter()
+        text = text_module.load(self._folder / TEXT) if resume else None
+        if text is None:
+            text = self._read()
+            seconds = time.perf_counter() - start
+            self._log.say(
+                f"{text.all_words:,} words, {len(text.words):,} of them have a vector; read in {seconds:.1f} s"
+            )
+        if record:
+            seconds = time.perf_counter() - start
+            self._log.record("text", all_words=text.all_words, vectors=len(text.words), seconds=round(seconds, 2))
+        return text
+
+    def _read(self) -> Text:
+        settings = self._config.text
         if settings.source == "demo":
             sentences = (" ".join(sentence.words) for sentence in demo.sentences("train"))
             pieces = iter([("the embedded corpus", "\n".join(sentences).encode() + b"\n")])
-            text = self._encode(pieces)
-        else:
-            if not settings.files:
-                raise InputError("text.files: required the names of files, got none; name one")
-            with self._log.reading() as progress:
-                files = [Path(settings.root, name) for name in settings.files]
-                text = self._encode(text_module.in_background(text_module.read(files, progress)))
-        seconds = time.perf_counter() - start
-        self._log.say(f"{text.all_words:,} words, {len(text.words):,} of them have a vector; read in {seconds:.1f} s")
-        self._log.record("text", all_words=text.all_words, vectors=len(text.words), seconds=round(seconds, 2))
-        return text
+            return self._encode(pieces)
+        if not settings.files:
+            raise InputError("text.files: required the names of files, got none; name one")
+        with self._log.reading() as progress:
+            files = [Path(settings.root, name) for name in settings.files]
+            return self._encode(text_module.in_background(text_module.read(files, progress)))
 
     def _encode(self, pieces: text_module.Pieces) -> Text:
         settings = self._config.text
@@ -165,41 +174,52 @@ class _Run:
             max_words=settings.max_words,
         )
 
-    def _train(self, step: Step, state: State, stream: Stream, done: int) -> State:
+    def _train(self, step: Step, state: State, stream: Stream, done: int) -> tuple[State, float | None]:
         settings = self._config.pretrain
         saved = self._clock = time.perf_counter()
         # One call stays in flight: its loss is fetched when the next one has been given to the device.
         in_flight: tuple[int, Stack, jax.Array] | None = None
-        first = done
+        stack = None
         for stack in prefetch(stream.stacks(done)):
             state, loss = step(state, stack.blocks)
             if in_flight is not None:
-                self._fetch(*in_flight, timed=done > first + 1)
+                self._fetch(*in_flight, step.traces)
             done += 1
             in_flight = (done, stack, loss)
             if time.perf_counter() - saved >= settings.checkpoint_seconds:
-                self._fetch(*in_flight, timed=done > first + 1)
+                self._fetch(*in_flight, step.traces)
                 in_flight = None
-                checkpoint.save(state, done, {}, self._folder / CHECKPOINTS, keep=_KEPT)
+                metrics = self._folder / METRICS
+                about = {"metrics_bytes": metrics.stat().st_size}
+                checkpoint.save(state, done, about, self._folder / CHECKPOINTS, keep=_KEPT, beside=[metrics])
                 self._kept = done
                 saved = self._clock = time.perf_counter()
         if in_flight is not None:
-            self._fetch(*in_flight, timed=done > first + 1)
-        return state
+            self._fetch(*in_flight, step.traces)
+        if stack is None:
+            return state, None
+        last = float(step.loss(state, stack.blocks))
+        self._require_finite(last, done * settings.steps_per_call)
+        return state, last
 
-    def _fetch(self, done: int, stack: Stack, loss: jax.Array, timed: bool) -> None:
+    def _fetch(self, done: int, stack: Stack, loss: jax.Array, traces: int) -> None:
         value = float(loss)
         now = time.perf_counter()
         elapsed, self._clock = now - self._clock, now
-        if timed:
+        # The next call, compiled or not, is given to the device before this one's loss is fetched.
+        if traces == self._traces:
             self._words += stack.words
             self._seconds += elapsed
+        self._traces = traces
         step = done * self._config.pretrain.steps_per_call
-        if not np.isfinite(value):
-            raise InputError(f"step {step}: {self._why_stopped('losses', str(value))}")
+        self._require_finite(value, step)
         self._log.step(step=step, loss=value, share=stack.share, words_per_second=stack.words / elapsed)
 
-    def _finish(self, text: Text, state: State, seconds: float, raw_share: float) -> Result:
+    def _require_finite(self, loss: float, step: int) -> None:
+        if not np.isfinite(loss):
+            raise InputError(f"step {step}: {self._why_stopped('losses', str(loss))}")
+
+    def _finish(self, text: Text, state: State, loss: float | None, seconds: float, raw_share: float) -> Result:
         matrix = np.asarray(state.params["words"])
         if not np.isfinite(matrix).all():
             raise InputError(self._why_stopped("vectors", "some that are not"))
@@ -208,15 +228,16 @@ class _Run:
         # The text is as long as the run, a checkpoint larger than the vectors; with these written both have served.
         shutil.rmtree(self._folder / CHECKPOINTS, ignore_errors=True)
         shutil.rmtree(self._folder / TEXT)
-        speed = self._words / self._seconds if self._seconds else 0.0
-        result = Result(self._folder, len(matrix), matrix.shape[1], seconds, speed, speed * raw_share)
-        self._log.record(
-            "end",
+        speed = self._words / self._seconds if self._seconds else None
+        raw_speed = None if speed is None else speed * raw_share
+        result = Result(self._folder, len(matrix), matrix.shape[1], seconds, speed, raw_speed)
+        self._log.end(
             vectors=result.words,
             width=result.width,
             seconds=round(seconds, 2),
-            words_per_second=round(result.words_per_second),
-            raw_words_per_second=round(result.raw_words_per_second),
+            loss=loss,
+            words_per_second=speed,
+            raw_words_per_second=None if raw_speed is None else round(raw_speed),
         )
         return result
 

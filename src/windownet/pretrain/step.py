@@ -75,6 +75,9 @@ class Step:
       settings: the run's.
       counts: integers [V], how often each word occurs.
       blocks: of the whole run, over which the rate falls.
+
+    Attributes:
+      traces: how often the call was compiled.
     """
 
     def __init__(self, settings: PretrainSection, counts: np.ndarray, blocks: int) -> None:
@@ -99,21 +102,28 @@ class Step:
             params = optax.apply_updates(state.params, updates)
             return (State(params, inner, state.step + 1), scratch), None
 
-        def many(carry: tuple[State, jax.Array], blocks: Block) -> Any:
-            # A step's rules need no loss, so XLA leaves it out; it is worth computing once a call.
-            state, scratch = carry
+        def first_loss(state: State, blocks: Block, scratch: jax.Array) -> tuple[jax.Array, jax.Array]:
             block = jax.tree.map(lambda leaf: leaf[0], blocks)
             drawn, scratch = draw(state, block, scratch)
             value, count = loss.loss(state.params, block, drawn)
+            return value / jnp.maximum(count, 1), scratch
+
+        def many(carry: tuple[State, jax.Array], blocks: Block) -> Any:
+            self.traces += 1
+            # A step's rules need no loss, so XLA leaves it out; it is worth computing once a call.
+            state, scratch = carry
+            mean, scratch = first_loss(state, blocks, scratch)
             carry, _ = jax.lax.scan(one, (state, scratch), blocks)
-            return carry, value / jnp.maximum(count, 1)
+            return carry, mean
 
         def first() -> State:
             params = loss.init(init_key, len(counts), settings.width)
             return State(params, optimizer.init(params), jnp.zeros((), jnp.int32))
 
+        self.traces = 0
         self._first: Callable[[], State] = jax.jit(first)
         self._many = jax.jit(many, donate_argnums=0)
+        self._loss = jax.jit(first_loss)
         self._scratch = jnp.zeros(len(counts), jnp.int32)
 
     def init(self) -> State:
@@ -128,3 +138,8 @@ class Step:
         """
         (state, self._scratch), loss = self._many((state, self._scratch), blocks)
         return state, loss
+
+    def loss(self, state: State, blocks: Block) -> jax.Array:
+        """The first block's mean loss, as a call has it, for a state that is kept as it is."""
+        mean: jax.Array = self._loss(state, blocks, self._scratch)[0]
+        return mean

@@ -24,7 +24,7 @@ class Stack(NamedTuple):
     Attributes:
       blocks: arrays with a leading axis K.
       words: how many words the blocks hold.
-      share: how much of the run's text has been read when they are done, from 0 to 1.
+      share: how much of the run's training is done when they are, from 0 to 1.
     """
 
     blocks: Block
@@ -79,6 +79,10 @@ class Stream:
         """How many words a run is expected to train."""
         return float((self._counts * self._keep.astype(np.float64)).sum()) * self._epochs
 
+    def share(self, words: float) -> float:
+        """How much of a run's training is done after so many words, from 0 to 1."""
+        return min(1.0, words / self.expected_words)
+
     def stacks(self, skip: int = 0) -> Iterator[Stack]:
         """The stacks after the first `skip`, which are read past."""
         size = self._block * self._steps
@@ -86,11 +90,11 @@ class Stream:
         words = np.zeros(radius, np.int32)
         lines = np.full(radius, -1, np.int32)
         number = 0
-        for share, more_words, more_lines in self._thinned():
+        for more_words, more_lines in self._thinned():
             words, lines = np.concatenate([words, more_words]), np.concatenate([lines, more_lines])
             while len(words) >= size + 2 * radius:
                 if number >= skip:
-                    yield self._stack(words, lines, size, share)
+                    yield self._stack(words, lines, size, self.share((number + 1) * size))
                 number += 1
                 words, lines = words[size:], lines[size:]
         left = len(words) - radius
@@ -99,9 +103,8 @@ class Stream:
             words = np.concatenate([words, np.zeros(room, np.int32)])
             yield self._stack(words, np.concatenate([lines, np.full(room, -1, np.int32)]), left, 1.0)
 
-    def _thinned(self) -> Iterator[tuple[float, np.ndarray, np.ndarray]]:
+    def _thinned(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         line = 0
-        total = len(self._numbers) * self._epochs
         for epoch in range(self._epochs):
             for segment, start in enumerate(range(0, len(self._numbers), _SEGMENT)):
                 numbers = self._numbers[start : start + _SEGMENT]
@@ -110,7 +113,7 @@ class Stream:
                 line = int(lines[-1]) + (start + len(numbers) == len(self._numbers))
                 chance = np.random.default_rng([self._seed, epoch, segment]).random(len(numbers), np.float32)
                 stays = (chance < self._keep_all[numbers]) & ~is_end
-                yield (epoch * len(self._numbers) + start + len(numbers)) / total, numbers[stays], lines[stays]
+                yield numbers[stays], lines[stays]
 
     def _stack(self, words: np.ndarray, lines: np.ndarray, count: int, share: float) -> Stack:
         span = self._block + 2 * self._radius

@@ -8,7 +8,7 @@ import json
 import shutil
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +36,14 @@ class Artifact:
       vocabulary: words by row.
       tags: L tags by number, in the network's scheme.
       params: the network's parameters, float arrays.
+      folder: the model folder that it was read from; None for one that was not.
     """
 
     config: Config
     vocabulary: Vocabulary
     tags: tuple[str, ...]
     params: Params
+    folder: Path | None = field(default=None, compare=False)
 
     @property
     def network(self) -> WindowNetwork:
@@ -149,7 +151,7 @@ def load(folder: Path) -> Artifact:
     )
     tags = tuple(json.loads(data[_TAGS]))
     params = _unflatten(tensors, len(config.model.hidden))
-    return Artifact(config, vocabulary, tags, params)
+    return Artifact(config, vocabulary, tags, params, folder)
 
 
 def _read(path: Path) -> bytes:

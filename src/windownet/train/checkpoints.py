@@ -12,7 +12,7 @@ from windownet.errors import InputError
 from windownet.schema import Config
 from windownet.tagger import artifact
 from windownet.train import run_folder
-from windownet.train.environment import LIBRARIES
+from windownet.train.environment import LIBRARIES, require_same_data
 from windownet.train.log import RunLog
 
 # Fields that no bit of a run depends on. Where files lie is free because what is in them is compared.
@@ -138,13 +138,7 @@ def check(checkpoint: Checkpoint, config: Config, environment: dict[str, Any]) -
     for key in ("device.platform", "device.kind", "device.xla_flags"):
         if required[key] != came[key]:
             raise _differs(checkpoint.path, key, required[key], came[key], "go on with the same device and settings")
-    for key in (key for key in required if key.startswith("data.")):
-        if required[key] != came[key]:
-            name = key.removeprefix("data.")
-            raise InputError(
-                f"{checkpoint.path}: required the {name} data that the run began with, got other ones (SHA-256 "
-                f"{came[key]} for {required[key]}); restore them, or begin a new run"
-            )
+    require_same_data(checkpoint.path, then["environment"]["data"], environment["data"])
     return [
         f"the run began on another machine ({key}: {required[key]}, now {came[key]}); the last bits may differ from "
         "those of a run that stayed on one"

@@ -4,7 +4,9 @@ A word that no training window holds stays where it was while its former neighbo
 left behind by TV and telly. What training began with is not kept but computed again, from the run's config.
 """
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -14,7 +16,8 @@ from windownet.data.vocabulary import PADDING, RARE
 from windownet.errors import InputError
 from windownet.optim.build import TABLE, build_rowwise
 from windownet.tagger.artifact import Artifact
-from windownet.train.prepare import prepare
+from windownet.train import environment, run_folder
+from windownet.train.prepare import Prepared, prepare
 from windownet.train.step import Training
 
 
@@ -89,7 +92,8 @@ def of_run(artifact: Artifact, words: int = 20, neighbours: int = 10, examined: 
       examined: at most so many trained words, the most frequent, have their nearest words looked for.
 
     Raises:
-      InputError: the run's data or vectors are gone or have changed since.
+      InputError: the run's data or vectors are gone or have changed since. Of a model that lies in no run's folder
+        only the words are compared, for its run's fingerprints are not there.
     """
     prepared = prepare(artifact.config)
     if prepared.vocabulary.words != artifact.vocabulary.words:
@@ -97,12 +101,29 @@ def of_run(artifact: Artifact, words: int = 20, neighbours: int = 10, examined: 
             f"data.train or words.vectors: required what the run was trained on, {len(artifact.vocabulary):,} words, "
             f"got {len(prepared.vocabulary):,} or others; drift needs them as they were"
         )
+    folder = None if artifact.folder is None else artifact.folder.absolute()
+    if folder is not None and folder.name in (run_folder.BEST, run_folder.LAST):
+        _require_same_data(folder.parent / run_folder.ENVIRONMENT, prepared)
     table = prepared.words
     training = Training(prepared.network, build_rowwise(artifact.config, 1))
     first = jax.jit(training.init)(jax.random.key(artifact.config.train.seed), table.pretrained, table.found)
     counts = np.bincount(prepared.train.words[prepared.train.positions], minlength=len(prepared.vocabulary))
     start, end = np.asarray(first.params[TABLE]), np.asarray(artifact.params[TABLE])
     return of_tables(artifact.vocabulary.words, start, end, counts, words, neighbours, examined)
+
+
+def _require_same_data(path: Path, prepared: Prepared) -> None:
+    try:
+        then = json.loads(path.read_bytes())["data"]
+        # What a model is scored on has no part in how its words moved.
+        required = {name: then[name] for name in ("train", "vocabulary", "tags", "vectors")}
+    except FileNotFoundError:
+        return
+    except (ValueError, KeyError, TypeError):
+        raise InputError(
+            f"{path}: required the fingerprints of the run's data, got a file without them; restore it"
+        ) from None
+    environment.require_same_data(path, required, environment.fingerprints(prepared))
 
 
 def of_tables(

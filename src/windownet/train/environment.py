@@ -4,7 +4,7 @@ import hashlib
 import os
 import platform
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 
 import windownet
 from windownet.data.sentences import Sentence
+from windownet.errors import InputError
 from windownet.train.prepare import Prepared
 
 # Those whose arithmetic or random numbers a run's bits come from.
@@ -43,11 +44,31 @@ def describe(prepared: Prepared) -> dict[str, Any]:
         },
         "seed": prepared.config.train.seed,
         "git": _commit(Path(windownet.__file__)),
-        "data": _fingerprints(prepared),
+        "data": fingerprints(prepared),
     }
 
 
-def _fingerprints(prepared: Prepared) -> dict[str, str | None]:
+def require_same_data(source: Path, required: Mapping[str, str | None], came: Mapping[str, str | None]) -> None:
+    """Refuse data that are no longer those of a run.
+
+    Args:
+      source: the file that has the run's fingerprints.
+      required: the fingerprints, by what they are of.
+      came: what `fingerprints` says today.
+
+    Raises:
+      InputError: one differs; names the first.
+    """
+    for name, digest in required.items():
+        if came[name] != digest:
+            raise InputError(
+                f"{source}: required the {name} data that the run began with, got other ones (SHA-256 "
+                f"{came[name]} for {digest}); restore them, or begin a new run"
+            )
+
+
+def fingerprints(prepared: Prepared) -> dict[str, str | None]:
+    """SHA-256 of all that a run is trained and scored on, by its name; None for vectors where there are none."""
     encoded, words = prepared.train, prepared.words
     return {
         "train": _digest(array.data for array in encoded),

@@ -13,8 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
+from windownet import checkpoint
 from windownet.data.scores import Figures, Scores
-from windownet.errors import InputError
 from windownet.train.drift import Drift
 
 Level = Literal["debug", "info", "warning", "error"]
@@ -85,15 +85,7 @@ class RunLog:
         Raises:
           InputError: it has less.
         """
-        # To open it would make one, and a run that is refused is left as it was.
-        size = self._path.stat().st_size if self._path.exists() else 0
-        if size < metrics_bytes:
-            raise InputError(
-                f"{self._path}: required the {metrics_bytes:,} bytes that the run wrote before its checkpoint, "
-                f"got {size:,}; restore it, or begin a new run"
-            )
-        with self._path.open("ab") as file:
-            file.truncate(metrics_bytes)
+        checkpoint.cut_back(self._path, metrics_bytes)
         begun = []
         try:
             for logger in self._loggers:

@@ -87,25 +87,22 @@ def build(
 
 
 def _decide(config: Config, words_in_training: int) -> tuple[int, list[str], list[str]]:
-    words, epochs = config.words, config.train.epochs
+    words, epochs, first = config.words, config.train.epochs, config.words.unfreeze_after
+    tuned = f"frozen for {first} epoch{'s' if first > 1 else ''}, then fine-tuned" if first else "fine-tuned"
     match words.update:
         case "freeze":
             warnings = [] if words.vectors else ["words.update = 'freeze' without words.vectors: the words stay random"]
             return epochs, ["word table: frozen"], warnings
         case "auto" if not words.vectors:
-            return 0, ["word table: fine-tuned, as there are no pretrained vectors to keep"], []
+            return first, [f"word table: {tuned}, as there are no pretrained vectors to keep"], []
         case "auto" if words_in_training < ENOUGH_WORDS:
-            return (
-                epochs,
-                [f"word table: frozen, as {words_in_training:,} training words are fewer than {ENOUGH_WORDS:,}"],
-                [],
-            )
+            frozen = f"frozen for all {epochs} epochs, not only {first}" if first else "frozen"
+            reason = f"{words_in_training:,} training words are fewer than {ENOUGH_WORDS:,}"
+            return epochs, [f"word table: {frozen}, as {reason}"], []
         case "auto":
-            notes = [f"word table: fine-tuned, as {words_in_training:,} training words are {ENOUGH_WORDS:,} or more"]
-            return words.unfreeze_after, notes, []
-    if words.unfreeze_after:
-        return words.unfreeze_after, [f"word table: frozen for {words.unfreeze_after} epochs, then fine-tuned"], []
-    return 0, [], []
+            reason = f"{words_in_training:,} training words are {ENOUGH_WORDS:,} or more"
+            return first, [f"word table: {tuned}, as {reason}"], []
+    return first, [f"word table: {tuned}"] if first else [], []
 
 
 def _matched(filled: Filled, of_training: int, trained: int, extra: int) -> str:

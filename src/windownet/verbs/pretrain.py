@@ -43,9 +43,11 @@ def pretrain(config: Path, settings: tuple[str, ...], run_dir: Path | None, repl
     with run_folder.locked(folder):
         result = loop.pretrain(resolved, folder, Console(stderr=True), resume=resume)
     run_folder.discard_replaced(folder)
+    speeds = (result.words_per_second, result.raw_words_per_second)
+    speed, raw_speed = ("-" if each is None else f"{each:,.0f}" for each in speeds)
     Console().print(
-        f"{result.words:,} words, {result.width} wide  {result.seconds:.1f} s  {result.words_per_second:,.0f} words/s "
-        f"({result.raw_words_per_second:,.0f} of the text)  {result.folder}",
+        f"{result.words:,} words, {result.width} wide  {result.seconds:.1f} s  {speed} words/s "
+        f"({raw_speed} of the text)  {result.folder}",
         highlight=False,
         soft_wrap=True,
         markup=False,
