@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import optax
 
 from windownet.autodiff import RowSparse
+from windownet.autodiff.rows import widened
 from windownet.optim.missed import Missed
 
 Mode = Literal["lazy", "exact", "dense"]
@@ -147,7 +148,7 @@ def rowwise(
     def touch(params: Any, state: RowwiseState, rows: Mapping[str, Any]) -> tuple[Any, RowwiseState]:
         if mode != "exact":
             return params, state
-        given = {name: jnp.asarray(rows[name]) for name in names}
+        given = {name: widened(jnp.asarray(rows[name])) for name in names}
         found, owners = _tables(params, names), _state_tables(inner, params, names)
         slabs = {name: _take(table, given[name]) for name, table in found.items()}
         states = _map_state(state.inner, owners, lambda leaf, owner: _take(leaf, given[owner.table]))
@@ -333,7 +334,7 @@ def _replay(
         ]
         return k + 1, slabs, leaves
 
-    first = jnp.minimum(step, jnp.min(jnp.concatenate(list(last.values()))))
+    first = jnp.min(jnp.concatenate(list(last.values())), initial=step)
     _, slabs, leaves = jax.lax.while_loop(lambda carry: carry[0] < step, one, (first, slabs, begun))
     kept = [
         leaf if owner is None else new for owner, leaf, new in zip(owners, jax.tree.leaves(state), leaves, strict=True)
