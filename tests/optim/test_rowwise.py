@@ -221,13 +221,16 @@ def test_ids_may_have_a_dtype_that_does_not_hold_the_height(mode: Any, dtype: st
     ids = np.array([0, 3, min(height, np.iinfo(dtype).max + 1) - 1])
     optimizer = rowwise(optax.sgd(0.1, momentum=0.9), mode)
 
+    def loss_of(table: jax.Array, rows: jax.Array) -> jax.Array:
+        return ops.sum(ops.square(ops.take_rows(table, rows)))
+
     def trained(rows: jax.Array) -> jax.Array:
         table = jnp.ones((height, 1))
         state = optimizer.init(table)
         for step in range(3):
             rows = rows if step != 1 else rows[:1]
             table, state = optimizer.touch(table, state, {"": rows})
-            gradient = value_and_grad(lambda t: ops.sum(ops.square(ops.take_rows(t, rows))), row_sparse=True)(table)[1]
+            gradient = value_and_grad(loss_of, row_sparse=True)(table, rows)[1]
             updates, state = optimizer.update(gradient, state, table)
             table = optax.apply_updates(table, updates)
         return table

@@ -88,5 +88,5 @@ class RowSparse:
 
 def widened(rows: Any) -> Any:
     """Row numbers of any integer dtype, as int32 where theirs is narrower and might not hold a table's height."""
-    narrow = jnp.issubdtype(rows.dtype, jnp.integer) and jnp.iinfo(rows.dtype).bits < 32
+    narrow = jnp.issubdtype(rows.dtype, jnp.integer) and rows.dtype.itemsize < 4
     return rows.astype(jnp.int32) if narrow else rows
