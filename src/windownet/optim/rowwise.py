@@ -308,7 +308,7 @@ def _put_state(full: Any, slabs: Any, owners: list[_Owner | None], rows: Mapping
 
 def _only(params: Any, slabs: Mapping[str, Any]) -> Any:
     # All other leaves are left out by giving them no elements.
-    empty = jax.tree.map(lambda x: jnp.zeros((0, *x.shape[1:]), x.dtype) if x.ndim else jnp.zeros_like(x), params)
+    empty = jax.tree.map(lambda x: jnp.zeros((0, *x.shape[1:]), x.dtype) if x.ndim else x, params)
     return _replace(empty, slabs)
 
 
