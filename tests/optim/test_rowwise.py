@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from windownet.autodiff import RowSparse
+from windownet.autodiff import RowSparse, ops, value_and_grad
 from windownet.optim import missed
 from windownet.optim.missed import Missed
 from windownet.optim.rowwise import Rowwise, rowwise
@@ -252,6 +252,39 @@ def test_global_norm_counts_rows_once_and_no_empty_slot() -> None:
     expected, _ = optax.clip_by_global_norm(1.0).update(dense, optax.EmptyState(), params)
     updates, _ = optimizer.update({"t": sparse, "b": dense["b"]}, optimizer.init(params), params)
     assert difference({"t": updates["t"].to_dense(), "b": updates["b"]}, expected) < 1e-6
+
+
+@pytest.mark.parametrize("mode", ["lazy", "exact", "dense"])
+@pytest.mark.parametrize(("dtype", "height"), [("uint8", 256), ("uint8", 300), ("int8", 128), ("uint16", 70_000)])
+def test_ids_may_have_a_dtype_that_does_not_hold_the_height(mode: Any, dtype: str, height: int) -> None:
+    ids = np.array([0, 3, min(height, np.iinfo(dtype).max + 1) - 1])
+    optimizer = rowwise(optax.sgd(0.1, momentum=0.9), mode)
+
+    def loss_of(table: jax.Array, rows: jax.Array) -> jax.Array:
+        return ops.sum(ops.square(ops.take_rows(table, rows)))
+
+    def trained(rows: jax.Array) -> jax.Array:
+        table = jnp.ones((height, 1))
+        state = optimizer.init(table)
+        for step in range(3):
+            rows = rows if step != 1 else rows[:1]
+            table, state = optimizer.touch(table, state, {"": rows})
+            gradient = value_and_grad(loss_of, row_sparse=True)(table, rows)[1]
+            updates, state = optimizer.update(gradient, state, table)
+            table = optax.apply_updates(table, updates)
+        return table
+
+    table = trained(jnp.asarray(ids, dtype))
+    np.testing.assert_array_equal(table, trained(jnp.asarray(ids, jnp.int32)))
+    assert (table[ids] != 1).all()
+
+
+def test_touching_no_row_changes_nothing() -> None:
+    optimizer = rowwise(optax.adam(0.1), "exact")
+    table = jnp.ones((4, 2))
+    state = optimizer.init(table)._replace(step=jnp.int32(3))
+    touched = optimizer.touch(table, state, {"": jnp.zeros(0, jnp.int32)})
+    jax.tree.map(np.testing.assert_array_equal, touched, (table, state))
 
 
 def test_nothing_of_the_tables_size_is_made() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["rows", "values"], meta_fields=["height", "unique"])
@@ -18,8 +19,8 @@ class RowSparse:
     """An array [V, D] that is zero but for some rows.
 
     Attributes:
-      rows: int32 [U], row numbers in any order, a repeated one standing for the sum of its values; V marks a slot that
-        is empty.
+      rows: int [U], kept as int32 at least; row numbers in any order, a repeated one standing for the sum of its
+        values; V marks a slot that is empty.
       values: [U, D], the slots' values; those of empty slots count for nothing.
       height: V, the number of rows of the array.
       unique: whether it is known that no row occurs twice, so that nothing need be merged.
@@ -29,6 +30,11 @@ class RowSparse:
     values: jax.Array
     height: int
     unique: bool = False
+
+    def __post_init__(self) -> None:
+        # A pytree's leaf may also be a placeholder.
+        if isinstance(self.rows, jax.Array | np.ndarray):
+            object.__setattr__(self, "rows", widened(self.rows))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -78,3 +84,9 @@ class RowSparse:
         return self.add_to(jnp.asarray(other))
 
     __radd__ = __add__
+
+
+def widened(rows: Any) -> Any:
+    """Row numbers of any integer dtype, as int32 where theirs is narrower and might not hold a table's height."""
+    narrow = jnp.issubdtype(rows.dtype, jnp.integer) and rows.dtype.itemsize < 4
+    return rows.astype(jnp.int32) if narrow else rows

@@ -22,7 +22,9 @@ import jax.numpy as jnp
 import optax
 
 from windownet.autodiff import RowSparse
+from windownet.autodiff.rows import widened
 from windownet.optim.missed import Missed
+from windownet.optim.replayable import counters, require_replayable
 
 Mode = Literal["lazy", "exact", "dense"]
 
@@ -83,7 +85,9 @@ def rowwise(
       tables: names of the leaves [V, D] whose gradients are `RowSparse`: their paths joined by dots. By default the
         parameters are one table.
       missed: "exact": the closed form of `inner`'s updates with gradient zero (`windownet.optim.missed`); without it
-        they are replayed one by one, for touched rows only, which is right for every `inner`.
+        they are replayed one by one, for touched rows only. That is right where a table's updates rest on no other
+        state than its rows', counts of updates and numbers that stay as they are. A number that a person changes in
+        the state, as of `optax.inject_hyperparams`, counts for missed updates too: `flush` before.
 
     Returns:
       An optax transformation with `touch`, `flush`, `skip` and `renew`.
@@ -91,7 +95,8 @@ def rowwise(
     Raises:
       ValueError: an unknown mode; a table that the parameters do not have.
       TypeError: a table is not [V, D], its gradient is not a `RowSparse`, or `inner` keeps a state for it that is not
-        elementwise.
+        elementwise or, where missed updates are replayed, that changes in a way that cannot be told later (schedule
+        free, `optax.MultiSteps`, noise, norms of moments, ...).
     """
     if mode not in get_args(Mode):
         raise ValueError(f"rowwise: mode must be one of {', '.join(get_args(Mode))}, got {mode!r}")
@@ -99,8 +104,12 @@ def rowwise(
 
     def init(params: Any) -> RowwiseState:
         found = _tables(params, names)
-        _state_tables(inner, params, names)
+        owners = _state_tables(inner, params, names)
         exact = mode == "exact"
+        if exact and missed is None:
+            one_row = {name: jnp.ones((1, table.shape[1]), table.dtype) for name, table in found.items()}
+            owned = [owner is not None for owner in owners]
+            require_replayable(inner, _only(params, one_row), owned, lambda tree: _tables(tree, names).values())
         now = missed.begin() if missed is not None else jnp.zeros(0, jnp.float32)
         return RowwiseState(
             inner=inner.init(params),
@@ -147,7 +156,7 @@ def rowwise(
     def touch(params: Any, state: RowwiseState, rows: Mapping[str, Any]) -> tuple[Any, RowwiseState]:
         if mode != "exact":
             return params, state
-        given = {name: jnp.asarray(rows[name]) for name in names}
+        given = {name: widened(jnp.asarray(rows[name])) for name in names}
         found, owners = _tables(params, names), _state_tables(inner, params, names)
         slabs = {name: _take(table, given[name]) for name, table in found.items()}
         states = _map_state(state.inner, owners, lambda leaf, owner: _take(leaf, given[owner.table]))
@@ -297,6 +306,12 @@ def _put_state(full: Any, slabs: Any, owners: list[_Owner | None], rows: Mapping
     )
 
 
+def _only(params: Any, slabs: Mapping[str, Any]) -> Any:
+    # All other leaves are left out by giving them no elements.
+    empty = jax.tree.map(lambda x: jnp.zeros((0, *x.shape[1:]), x.dtype) if x.ndim else x, params)
+    return _replace(empty, slabs)
+
+
 def _replay(
     inner: optax.GradientTransformation,
     params: Any,
@@ -306,22 +321,21 @@ def _replay(
     last: Mapping[str, jax.Array],
     step: jax.Array,
 ) -> tuple[dict[str, jax.Array], Any]:
-    # All other leaves are left out of the replay by giving them no elements.
     slabs = _tables(params, names)
-    empty = jax.tree.map(lambda x: jnp.zeros((0, *x.shape[1:]), x.dtype) if x.ndim else x, params)
-    params = _replace(empty, slabs)
-    counters, tree = jax.tree.flatten(inner.init(params))
+    params = _only(params, slabs)
+    fresh, tree = jax.tree.flatten(inner.init(params))
+    # A scalar is the state's own: a person may have changed a rate since `init`.
     begun = [
-        leaf if owner is not None else counter
-        for owner, leaf, counter in zip(owners, jax.tree.leaves(state), counters, strict=True)
+        leaf if owner is not None or not leaf.ndim else empty
+        for owner, leaf, empty in zip(owners, jax.tree.leaves(state), fresh, strict=True)
     ]
+    owned = [owner is not None for owner in owners]
+    state_then = jax.tree.unflatten(tree, begun)
+    counts = counters(inner, params, state_then, owned, lambda tree: _tables(tree, names).values())
 
     def one(carry: tuple[jax.Array, dict[str, jax.Array], list[Any]]) -> Any:
         k, slabs, leaves = carry
-        at = [
-            jnp.asarray(k, leaf.dtype) if owner is None and _is_counter(leaf) else leaf
-            for owner, leaf in zip(owners, leaves, strict=True)
-        ]
+        at = [jnp.asarray(k, leaf.dtype) if is_count else leaf for is_count, leaf in zip(counts, leaves, strict=True)]
         zeros = jax.tree.map(jnp.zeros_like, params)
         updates, after = inner.update(zeros, jax.tree.unflatten(tree, at), _replace(params, slabs))
         behind = {name: (last[name] <= k)[:, None] for name in names}
@@ -333,13 +347,9 @@ def _replay(
         ]
         return k + 1, slabs, leaves
 
-    first = jnp.minimum(step, jnp.min(jnp.concatenate(list(last.values()))))
+    first = jnp.min(jnp.concatenate(list(last.values())), initial=step)
     _, slabs, leaves = jax.lax.while_loop(lambda carry: carry[0] < step, one, (first, slabs, begun))
     kept = [
         leaf if owner is None else new for owner, leaf, new in zip(owners, jax.tree.leaves(state), leaves, strict=True)
     ]
     return slabs, jax.tree.unflatten(jax.tree.structure(state), kept)
-
-
-def _is_counter(leaf: Any) -> bool:
-    return leaf.ndim == 0 and jnp.issubdtype(leaf.dtype, jnp.integer)

@@ -1,0 +1,82 @@
+"""Which optimizers' missed updates can be replayed, and what becomes of those that cannot."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+from optax import contrib
+
+from windownet.autodiff import RowSparse
+from windownet.optim.rowwise import Rowwise, rowwise
+
+RATE = optax.exponential_decay(0.1, 5, 0.5)
+PARAMS = {"table": jnp.ones((3, 2)), "bias": jnp.ones(2), "scale": jnp.ones(())}
+
+
+def train(optimizer: Rowwise, steps: int, params: Any, state: Any) -> Any:
+    """Steps that touch one row in turn or none."""
+    for step in range(steps):
+        rows = jnp.array([step % 5], jnp.int32)
+        params, state = optimizer.touch(params, state, {"table": rows})
+        gradient = {"table": RowSparse(rows, jnp.ones((1, 2)), 3), "bias": jnp.ones(2), "scale": jnp.ones(())}
+        updates, state = optimizer.update(gradient, state, params)
+        params = optax.apply_updates(params, updates)
+    return optimizer.flush(params, state)
+
+
+REPLAYED = {
+    "adam with a schedule": optax.adam(RATE),
+    "injected": optax.inject_hyperparams(optax.sgd)(learning_rate=RATE, momentum=0.9),
+    "injected, a whole number": optax.inject_hyperparams(optax.sgd)(learning_rate=1, momentum=0.5),
+    "masked": optax.chain(
+        optax.masked(optax.add_decayed_weights(0.1), {"table": True, "bias": True, "scale": False}), optax.adam(0.01)
+    ),
+    "by groups": optax.multi_transform(
+        {"a": optax.adam(RATE), "b": optax.sgd(0.1)}, {"table": "a", "bias": "b", "scale": "b"}
+    ),
+    "schedule free, but for the table": optax.multi_transform(
+        {"a": optax.sgd(RATE, 0.9), "b": contrib.schedule_free(optax.sgd(0.1), 0.1)},
+        {"table": "a", "bias": "b", "scale": "b"},
+    ),
+    "clipped": optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(RATE, weight_decay=0.1)),
+}
+
+
+@pytest.mark.parametrize("name", REPLAYED)
+def test_replay_takes_counts_and_fixed_numbers(name: str) -> None:
+    exact, dense = (
+        train(optimizer, 9, PARAMS, optimizer.init(PARAMS))[0]["table"]
+        for optimizer in (rowwise(REPLAYED[name], mode, tables=["table"]) for mode in ("exact", "dense"))
+    )
+    assert jnp.allclose(exact, dense, rtol=1e-5, atol=1e-6), (exact, dense)
+
+
+def test_a_rate_changed_after_a_flush_counts_from_there() -> None:
+    tables = []
+    for mode in ("exact", "dense"):
+        optimizer = rowwise(optax.inject_hyperparams(optax.sgd)(0.1, momentum=0.9), mode, tables=["table"])
+        params, state = train(optimizer, 3, PARAMS, optimizer.init(PARAMS))
+        state.inner.hyperparams["learning_rate"] = jnp.asarray(0.001)
+        tables.append(train(optimizer, 5, params, state)[0]["table"])
+    assert jnp.allclose(*tables, rtol=1e-5), tables
+
+
+@pytest.mark.parametrize(
+    ("inner", "leaf"),
+    [
+        (contrib.schedule_free(optax.sgd(0.1), 0.1), "weight_sum"),
+        (optax.optimistic_gradient_descent(0.1), "0.is_initial_step"),
+        (optax.MultiSteps(optax.adam(0.1), 2).gradient_transformation(), "mini_step"),
+        (optax.MultiSteps(optax.adam(0.1), 100).gradient_transformation(), "gradient_step"),
+        (optax.chain(optax.add_noise(0.1, 0.5, 0), optax.sgd(0.1)), "0.rng_key"),
+        (optax.chain(optax.scale_by_adam(), optax.clip_by_global_norm(1.0)), "0.mu.bias"),
+    ],
+)
+def test_what_no_replay_can_know_is_refused(inner: optax.GradientTransformation, leaf: str) -> None:
+    with pytest.raises(TypeError, match=rf"got {leaf}, which changes otherwise; use mode 'lazy' or 'dense'"):
+        rowwise(inner, "exact", tables=["table"]).init(PARAMS)
+    with pytest.raises(TypeError, match=leaf):
+        jax.jit(rowwise(inner, "exact", tables=["table"]).init)(PARAMS)
+    rowwise(inner, "lazy", tables=["table"]).init(PARAMS)
