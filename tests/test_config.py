@@ -378,7 +378,18 @@ def test_a_key_that_has_no_curve_is_answered_with_the_nearest_that_may():
 def test_every_number_of_a_step_but_the_rate_may_have_a_curve():
     scalars = {key for key, field in FIELDS.items() if float in (field.annotation, *typing.get_args(field.annotation))}
     sections = ("words.", "regularization.", "optimizer.")
-    assert set(schema.SCHEDULABLE) == {key for key in scalars if key.startswith(sections)} - {"optimizer.learning_rate"}
+    expected = {key for key in scalars if key.startswith(sections)} - {"optimizer.learning_rate"} | {"train.average"}
+    assert set(schema.SCHEDULABLE) == expected
+
+
+def test_a_factor_of_the_rate_may_have_a_curve_where_there_is_one():
+    rates, curve = {"output.*": 2.0, "words": 0.5}, {"name": "linear"}
+    config = parse({"optimizer": {"rates": rates}, "schedule": {"others": {"optimizer.rates.output.*": curve}}}, "test")
+    assert schema.value(config, "optimizer.rates.output.*") == 2.0
+    assert schema.replace(config, {"optimizer.rates.output.*": 3.0}).optimizer.rates == {**rates, "output.*": 3.0}
+    assert config.optimizer.rates == rates
+    ending = refusal(["optimizer.rates={words=2}", 'schedule.others={"optimizer.rates.word" = {}}'])[-80:]
+    assert ending.endswith("got 'optimizer.rates.word'; did you mean optimizer.rates.words?")
 
 
 def test_a_table_of_curves_is_told_as_toml_has_it():

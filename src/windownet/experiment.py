@@ -202,7 +202,6 @@ class _Program:
         )
         settled: Callable[..., TrainState] = jax.jit(settle, static_argnames="frozen", donate_argnums=0)
         slowed: Callable[..., TrainState] = jax.jit(scale_rate, donate_argnums=0)
-        averaged: Callable[[TrainState], Params] = jax.jit(jax.vmap(self._training({}).result))
         predict, dev, test = _Predictor(prepared), prepared.splits.dev, prepared.splits.test
         for epoch in range(1, self._configs[0].train.epochs + 1):
             frozen = epoch <= prepared.words.frozen_epochs
@@ -216,7 +215,7 @@ class _Program:
                 yield epoch
                 continue
             self._scored.append(epoch)
-            params = state.params if state.average is None else averaged(state)
+            params = state.result
             self._dev.append([predict.score(dev, row) for row in predict(params, dev)])
             f1 = np.array([scores.f1 for scores in self._dev[-1]])
             better = f1 > self._best_f1

@@ -49,7 +49,9 @@ SCHEDULABLE = (
     "optimizer.weight_decay",
     "optimizer.clip_value",
     "optimizer.clip_norm",
+    "train.average",
 )
+_RATES = "optimizer.rates."
 # Of these 0 means none, or is divided by.
 _ABOVE_ZERO = ("regularization.max_norm", "optimizer.eps", "optimizer.clip_value", "optimizer.clip_norm")
 
@@ -318,7 +320,8 @@ class ScheduleConfig(Curve):
     others: dict[str, Curve] = Field(
         {},
         description='curves of other numbers, such as {"optimizer.weight_decay" = {name = "cosine"}}: each has the '
-        "fields above, of that number in place of the rate; there may be one of " + ", ".join(SCHEDULABLE),
+        "fields above, of that number in place of the rate; there may be one of "
+        + f"{', '.join(SCHEDULABLE)}, and {_RATES}PATTERN for a pattern of it",
     )
 
 
@@ -386,12 +389,13 @@ class Config(Schema):
 
     @pydantic.model_validator(mode="after")
     def _others_can_follow_a_curve(self) -> Self:
+        schedulable = [*SCHEDULABLE, *(f"{_RATES}{pattern}" for pattern in self.optimizer.rates)]
         for key, curve in self.schedule.others.items():
             place = f"schedule.others.{key}"
-            if key not in SCHEDULABLE:
-                near = difflib.get_close_matches(key, SCHEDULABLE, n=1, cutoff=0.5)
+            if key not in schedulable:
+                near = difflib.get_close_matches(key, schedulable, n=1, cutoff=0.5)
                 raise ValueError(
-                    f"{place}: required one of {', '.join(SCHEDULABLE)}, got {key!r}; "
+                    f"{place}: required one of {', '.join(schedulable)}, got {key!r}; "
                     + (f"did you mean {near[0]}?" if near else "no other number may have a curve")
                 )
             if not value(self, key):
@@ -452,18 +456,21 @@ class Config(Schema):
 
 
 def value(config: Config, key: str) -> Any:
-    """The value of `section.field`; tables of sections as plain ones."""
-    section, _, field = key.partition(".")
+    """The value of `section.field`, or `section.field.entry` of a table; tables of sections as plain ones."""
+    section, field, *entry = key.split(".", 2)
     found = getattr(getattr(config, section), field)
+    if entry:
+        return found[entry[0]]
     if not isinstance(found, dict):
         return found
     return {k: v.model_dump(exclude_defaults=True) if isinstance(v, Section) else v for k, v in found.items()}
 
 
 def replace(config: Config, values: Mapping[str, Any]) -> Config:
-    """The config with other values, {"section.field": value}, unchecked: arrays may stand for numbers."""
+    """The config with other values, by keys as `value` takes them, unchecked: arrays may stand for numbers."""
     for key, other in values.items():
-        section, _, field = key.partition(".")
-        changed = getattr(config, section).model_copy(update={field: other})
-        config = config.model_copy(update={section: changed})
+        section, field, *entry = key.split(".", 2)
+        part = getattr(config, section)
+        changed = {**getattr(part, field), entry[0]: other} if entry else other
+        config = config.model_copy(update={section: part.model_copy(update={field: changed})})
     return config

@@ -367,6 +367,21 @@ def test_a_number_may_follow_a_curve_of_its_own(field: str) -> None:
     assert np.abs(train(make(name, optimizer=o)) - expected).max() > 1e-3
 
 
+@pytest.mark.parametrize("name", ["sgd", "adam", "lion"])
+@pytest.mark.parametrize("others", [{}, {"optimizer.b1": {"name": "linear", "final": 0.5}}])
+def test_the_share_of_the_tables_rate_may_follow_a_curve_of_its_own(name: str, others: dict[str, Any]) -> None:
+    def made(rates: dict[str, float], rows: str, **curves: Any) -> np.ndarray:
+        optimizer = {**SETTINGS, "eps": 1e-8, "clip_value": 0.0, "clip_norm": 0.0, "rates": rates, "rows": rows}
+        return train(make(name, optimizer=optimizer, schedule={"name": "cosine", "others": {**others, **curves}}))
+
+    curve = {"name": "linear", "final": 0.1, "warmup": 0.25}
+    expected = made({"w*": 3.0, "words": 1.0}, "dense", **{"optimizer.rates.w*": curve})
+    np.testing.assert_allclose(
+        made({"words": 3.0}, "exact", **{"optimizer.rates.words": curve}), expected, rtol=5e-4, atol=5e-5
+    )
+    assert np.abs(made({"words": 3.0}, "dense") - expected).max() > 1e-3
+
+
 def test_the_bound_of_norms_may_follow_a_curve_of_its_own() -> None:
     others = {"regularization.max_norm": {"name": "linear", "final": 0.5}}
     optimizer = build.build(make("sgd", regularization={"max_norm": 3.0}, schedule={"others": others}), 10)

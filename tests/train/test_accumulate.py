@@ -57,7 +57,7 @@ def test_parts_make_the_step_of_all_windows(make: Callable[[], Rowwise], frozen:
         training = Training(NETWORK, make(), anchor=0.3, decay=0.8, parts=parts)
         state = training.init(jax.random.key(1))
         params = jax.tree.map(lambda x: x.astype(jnp.float64), state.params)
-        average = state.average._replace(sums=jax.tree.map(lambda x: x.astype(jnp.float64), state.average.sums))
+        average = state.average._replace(params=jax.tree.map(lambda x: x.astype(jnp.float64), state.average.params))
         start = state.start.astype(jnp.float64)
         state = state._replace(params=params, optimizer=make().init(params), start=start, average=average)
         step = Step(training)

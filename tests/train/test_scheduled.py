@@ -70,6 +70,24 @@ def test_each_step_has_its_own_numbers(frozen: bool) -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
+def test_the_moving_average_has_the_decay_of_each_step() -> None:
+    tree = {
+        "optimizer": {"name": "sgd", "learning_rate": 0.5},
+        "schedule": {"others": {"train.average": {"name": "linear", "final": 0.4, "warmup": 1 / STEPS}}},
+        "train": {"average": 0.9},
+    }
+    training = scheduled.of(config.parse(tree, "test"), dataclasses.replace(NETWORK, l2=0.0), STEPS)
+    batches, run, settle = stack(STEPS), compiled(training.steps, 2), compiled(training.settle, 1)
+    state = begun(training)
+    weights = expected = 0.0
+    for n, decay in enumerate((0.0, 0.9, 0.72, 0.54)):
+        state, _ = run(state, Batch(*(array[n : n + 1] for array in batches)), False)
+        expected = decay * expected + (1 - decay) * np.asarray(settle(state, False).params["words"], np.float64)
+        weights = decay * weights + 1 - decay
+        np.testing.assert_allclose(settle(state, False).result["words"], expected / weights, rtol=1e-5, atol=1e-6)
+    assert np.abs(np.asarray(state.result["words"]) - np.asarray(state.params["words"])).max() > 1e-3
+
+
 def test_without_a_curve_a_training_is_a_plain_one() -> None:
     assert type(scheduled.of(make({}), NETWORK, STEPS)) is Training
 

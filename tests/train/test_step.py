@@ -173,7 +173,7 @@ def test_the_average_of_a_row_follows_what_it_missed() -> None:
     batches = batches._replace(rows=np.stack(rare).astype(np.int32))
     averaged = Step(Training(NETWORK, adam(1e-2), decay=0.9))
     state = averaged.settle(averaged(averaged.init(0), batches)[0])
-    found = np.asarray(averaged.result(state)["words"])[8]
+    found = np.asarray(state.result["words"])[8]
 
     plain = make(adam(1e-2))
     state = plain.init(0)

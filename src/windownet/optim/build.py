@@ -61,15 +61,25 @@ def build_rowwise(config: Config, steps: int, factor: jax.Array | None = None) -
     mode, closed = config.optimizer.rows, None
     varied = _of_optimizer(config, steps)
     if mode == "exact" and not _REPLAYED & varied.keys():
-        rate, share = _rate(config, steps, factor), by_path.factor(config.optimizer.rates, TABLE)
         decay = varied.get("optimizer.weight_decay", config.optimizer.weight_decay)
-        closed = _missed(config.optimizer, rate if share == 1 else lambda k: share * rate(k), decay)
+        closed = _missed(config.optimizer, _rate_of_table(config, steps, factor), decay)
     return rowwise(build(config, steps, factor), "exact" if mode == "replay" else mode, tables=[TABLE], missed=closed)
 
 
 def _rate(config: Config, steps: int, factor: jax.Array | None) -> optax.Schedule:
     rate = schedules.build(config.schedule, config.optimizer, steps)
     return rate if factor is None else lambda step: factor * rate(step)
+
+
+def _rate_of_table(config: Config, steps: int, factor: jax.Array | None) -> optax.Schedule:
+    rate, curves = _rate(config, steps, factor), schedules.others(config, steps)
+    shares = {
+        pattern: curves.get(f"optimizer.rates.{pattern}", share) for pattern, share in config.optimizer.rates.items()
+    }
+    share = by_path.factor(shares, TABLE)
+    if callable(share):
+        return lambda k: share(k) * rate(k)
+    return rate if share == 1 else lambda k: share * rate(k)
 
 
 def _direction(config: OptimizerConfig) -> optax.GradientTransformation:

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from windownet.autodiff.scalars import is_zero
+from windownet.autodiff import scalars
 
 Schedule = Callable[[Any], Any]
 # What is left of the endless sum where it is cut off, as a share of it.
@@ -71,14 +71,9 @@ class Missed(NamedTuple):
 
     def note(self, step: jax.Array, before: jax.Array) -> jax.Array:
         """What rows note that have had update number `step`, given what was noted one update before."""
-        # One float32 would round each small step of a long run in the same direction; so log Q has two, a sum and what
-        # its roundings left.
-        total, rest = before[2], before[3]
+        # One float32 would round each small step of a long run in the same direction; so log Q has two.
         step_log = jnp.log1p(-self._at(self.decay, step)).astype(jnp.float32)
-        new = total + step_log
-        added = new - total
-        rest = rest + ((total - (new - added)) + (step_log - added))
-        return jnp.concatenate([self._outlook(step), jnp.stack([new, rest])])
+        return jnp.concatenate([self._outlook(step), scalars.add_to(before[2:], step_log)])
 
     def renew(self, step: jax.Array, now: jax.Array) -> jax.Array:
         """What rows note that have had update number `step`, where `now` was noted before the rates to come changed."""
@@ -100,7 +95,7 @@ class Missed(NamedTuple):
           rows and fields as they would be had none been missed.
         """
         n = count.astype(rows.dtype)
-        shrink = jnp.exp((now[2] - then[:, 2]) + (now[3] - then[:, 3])).astype(rows.dtype)
+        shrink = jnp.exp(scalars.since(now[2:], then[:, 2:])).astype(rows.dtype)
         then, now = then.astype(rows.dtype), now.astype(rows.dtype)
         rest = self.ratio**n if self.ratio else (n == 0).astype(rows.dtype)
         amount = shrink * then[:, 0] - rest * now[0]
@@ -212,7 +207,7 @@ def _decoupled(learning_rate: float | Schedule, weight_decay: float | Schedule) 
     rate = _schedule(learning_rate)
     if callable(weight_decay):
         return lambda k: weight_decay(k - 1) * rate(k - 1)
-    if is_zero(weight_decay):
+    if scalars.is_zero(weight_decay):
         return None
     if isinstance(learning_rate, float) and isinstance(weight_decay, float) and learning_rate * weight_decay >= 1:
         raise ValueError(

@@ -184,7 +184,7 @@ class _Run:
         state = self._step.settle(state, frozen=frozen)
         if self._compilations() > self._programs(epoch):
             self._log.warn(f"the training step was compiled {self._compilations()} times, in epoch {epoch} again")
-        params = self._step.result(state)
+        params = state.result
         numbers = self._predict(params, self._dev)
         dev = score(self._prepared.splits.dev, by_sentence(numbers, self._dev, self._prepared.tags))
         best = dev.f1 > progress.best_f1

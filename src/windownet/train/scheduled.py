@@ -66,6 +66,7 @@ class Scheduled(Training):
         of_network = {field: numbers[key] for key, field in _OF_NETWORK.items() if key in numbers}
         network = dataclasses.replace(self._network, **of_network)
         anchor = numbers.get("words.anchor", self._config.words.anchor)
+        average = numbers.get("train.average", self._config.train.average)
         # The optimizer takes the numbers by its own count, so that it has those of a step that it replays.
         optimizer = build_rowwise(self._config, self._steps, state.factor)
-        return Training(network, optimizer, anchor, self._config.train.average, self._config.train.accumulate)
+        return Training(network, optimizer, anchor, average, self._config.train.accumulate)

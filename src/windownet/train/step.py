@@ -42,6 +42,11 @@ class TrainState(NamedTuple):
     average: Average | None = None
     factor: jax.Array | None = None
 
+    @property
+    def result(self) -> Params:
+        """The parameters to score and to keep, of a settled state: their moving average where there is one."""
+        return self.params if self.average is None else self.average.params
+
 
 class Training:
     """What a step of one run computes, in functions of arrays alone: to be compiled, scanned, and mapped over runs.
@@ -55,7 +60,7 @@ class Training:
     """
 
     def __init__(
-        self, network: WindowNetwork, optimizer: Rowwise, anchor: Scalar = 0.0, decay: float = 0.0, parts: int = 1
+        self, network: WindowNetwork, optimizer: Rowwise, anchor: Scalar = 0.0, decay: Scalar = 0.0, parts: int = 1
     ) -> None:
         self._network, self._optimizer, self._anchor, self._decay = network, optimizer, anchor, decay
         self._parts = parts
@@ -67,7 +72,7 @@ class Training:
         if pretrained is not None:
             params[TABLE] = jnp.where(found[:, None], pretrained, params[TABLE])
         start = jnp.copy(params[TABLE]) if not is_zero(self._anchor) else None
-        averaged = average.begin(params, TABLE) if self._decay else None
+        averaged = None if is_zero(self._decay) else average.begin(params, TABLE)
         return TrainState(params, self._optimizer.init(params), jnp.zeros((), jnp.int32), key, start, averaged)
 
     def steps(self, state: TrainState, batches: Batch, frozen: bool) -> tuple[TrainState, jax.Array]:
@@ -93,16 +98,8 @@ class Training:
             params, inner = self._optimizer.flush(state.params, state.optimizer)
             state = state._replace(params=params, optimizer=inner)
         if state.average is not None:
-            words = state.params[TABLE]
-            caught_up = average.catch_up(state.average, words, table=TABLE, step=state.step, decay=self._decay)
-            state = state._replace(average=caught_up)
+            state = state._replace(average=average.catch_up(state.average, state.params[TABLE], table=TABLE))
         return state
-
-    def result(self, state: TrainState) -> Params:
-        """The parameters to score and to keep, of a settled state: their moving average where there is one."""
-        if state.average is None:
-            return state.params
-        return dict(average.read(state.average, state.step, self._decay))
 
     def _fine_tuned(self, state: TrainState, batch: Batch, watch: bool) -> tuple[TrainState, Any]:
         params, inner = self._optimizer.touch(state.params, state.optimizer, {TABLE: batch.rows})
@@ -137,9 +134,7 @@ class Training:
     def _averaged(self, state: TrainState, before: jax.Array, rows: jax.Array) -> TrainState:
         if state.average is None:
             return state
-        added = average.add(
-            state.average, before, state.params, table=TABLE, rows=rows, step=state.step, decay=self._decay
-        )
+        added = average.add(state.average, before, state.params, table=TABLE, rows=rows, decay=self._decay)
         return state._replace(average=added)
 
 
@@ -168,7 +163,6 @@ class Step:
         self._watched: Callable[..., tuple[TrainState, jax.Array, Statistics]] = jax.jit(
             watched, static_argnames="frozen", donate_argnums=0
         )
-        self._result: Callable[[TrainState], Params] = jax.jit(training.result)
         self._settle: Callable[..., TrainState] = jax.jit(training.settle, static_argnames="frozen", donate_argnums=0)
 
     def init(self, seed: int, words: WordTable | None = None) -> TrainState:
@@ -199,7 +193,3 @@ class Step:
     def settle(self, state: TrainState, *, frozen: bool = False) -> TrainState:
         """Bring every row of the word table up to date, before it is read whole; the given state is used up."""
         return self._settle(state, frozen=frozen)
-
-    def result(self, state: TrainState) -> Params:
-        """The parameters to score and to keep, of a settled state: their moving average where there is one."""
-        return state.params if state.average is None else self._result(state)
