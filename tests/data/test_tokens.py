@@ -16,6 +16,8 @@ from windownet.data.tokens import tokenize
         ("@some_one #tag1 # @", "@some_one|#tag1|#|@"),
         ("the U.S. and J.K. Rowling, e.g. here", "the|U.S.|and|J.K.|Rowling|,|e.g.|here"),
         ("Mr. Co. Dr.x St.", "Mr.|Co.|Dr|.|x|St."),
+        ("(J. Smith) John F. Kennedy, \u00c9. Zola", "(|J.|Smith|)|John|F.|Kennedy|,|\u00c9.|Zola"),
+        ("So did I. He took plan B. then c. Or D.", "So|did|I|.|He|took|plan|B|.|then|c|.|Or|D|."),
         ("No. 5, No.5, he said no. Then", "No.|5|,|No.|5|,|he|said|no|.|Then"),
         ("1,000.5 10:30 3rd 50% 12/31/99 1.", "1,000.5|10:30|3rd|50%|12/31/99|1|."),
         ("the 1990s, a 20-year-old 747-400, 10am 3D", "the|1990s|,|a|20-year-old|747-400|,|10am|3D"),

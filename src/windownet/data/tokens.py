@@ -1,16 +1,18 @@
 """Running text to words.
 
 The rule, first match wins: web addresses stay whole, but for signs at their end; so do mail addresses, @names, #tags,
-dotted abbreviations (U.S.) and a few common ones (Mr., No. before a number); so do numbers with their inner punctuation
-and what is joined to them (1,000.5, 10:30, 3rd, 1990s, 20-year-old, 50%). The English clitics come apart as treebanks
-have them (do n't, it 's, they 'll). Words keep inner hyphens, ampersands and other apostrophes (well-known, AT&T,
-O'Brien). Dots and dashes in a row stay together; any other sign is a word of its own; blanks part words.
+dotted abbreviations (U.S.), a few common ones (Mr., No. before a number) and initials before a capital (John F.
+Kennedy; not I, which ends sentences); so do numbers with their inner punctuation and what is joined to them (1,000.5,
+10:30, 3rd, 1990s, 20-year-old, 50%). The English clitics come apart as treebanks have them (do n't, it 's, they 'll).
+Words keep inner hyphens, ampersands and other apostrophes (well-known, AT&T, O'Brien). Dots and dashes in a row stay
+together; any other sign is a word of its own; blanks part words.
 """
 
 import re
 from typing import NamedTuple
 
 _CLITIC = r"['\u2019] (?: s | re | ve | ll | d | m ) \b"
+_CAPITAL = "[A-Z\u00c0-\u00d6\u00d8-\u00de\u0391-\u03a9\u0400-\u042f]"
 # What precedes an @ is bounded (RFC 5321 allows 64), or a line without blanks would take the square of its length.
 _TOKEN = re.compile(
     rf"""
@@ -20,6 +22,7 @@ _TOKEN = re.compile(
     | (?: [^\W\d_] \. ){{2,}}
     | (?: Mr | Mrs | Ms | Dr | Prof | St | Jr | Sr | Inc | Ltd | Co | Corp | vs ) \. (?! \w )
     | No \. (?= \s* \d )
+    | (?-i: (?! I ) {_CAPITAL} \. (?= \s+ {_CAPITAL} ) )
     | \d+ (?: [.,:/] \d+ )* \w* (?: [-&] \w+ )* %?
     | n['\u2019]t \b
     | {_CLITIC}
