@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as npst
 
 from windownet.data import vectors
 from windownet.data.vector_file import FORMATS, Counts
-from windownet.data.vectors import Match, attach, extend, fill, read, write_safetensors, write_word2vec_text
+from windownet.data.vectors import Match, extend, fill, read, write_safetensors, write_word2vec_text
 from windownet.data.vocabulary import Normalization, Vocabulary
 from windownet.errors import InputError
 
@@ -531,16 +531,6 @@ def test_extending_reads_no_further_than_needed_and_takes_no_word_without_a_vect
     assert "width 2 (model.word_width), got 3" in message(
         extend, vocabulary(""), tmp_path / "a.npy", 9, expected_width=2
     )
-
-
-def test_words_that_no_training_sentence_has_attach_to_a_trained_table(tmp_path):
-    path = saved(tmp_path, "a.txt", FILE)
-    known, table = vocabulary("tv the", "lower", "zero"), np.arange(8, dtype=np.float32).reshape(4, 2) * 0.1
-    extended, grown = attach(known, table, path, 3)
-    assert extended.words == (*known.words, "telly", "0000", "television")
-    assert grown.dtype == table.dtype
-    assert grown[:4].tobytes() == table.tobytes()
-    assert grown[4:].tolist() == [[3, 0], [7, 0], [9, 0]]
 
 
 def test_text_is_written_as_word2vec_has_it(tmp_path):

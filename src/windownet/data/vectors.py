@@ -57,7 +57,7 @@ class Filled:
     """Which rows of a table a file filled.
 
     Attributes:
-      matches: `Match` of each row, uint8 [V]; MISSING for the reserved rows and all below `first_row`.
+      matches: `Match` of each row, uint8 [V]; MISSING for the reserved rows, which have no word.
       counts: what the pass over the file met.
     """
 
@@ -106,8 +106,6 @@ def fill(
     table: np.ndarray,
     vocabulary: Vocabulary,
     path: str | Path,
-    *,
-    first_row: int = RARE + 1,
     **options: Unpack[Options],
 ) -> Filled:
     """Put the file's vectors into the rows of the words that it has; other rows stay as they are.
@@ -116,15 +114,14 @@ def fill(
       table: floats [V, D], changed in place; half filled where an error is raised.
       vocabulary: the V words.
       path: the file.
-      first_row: rows before it stay as they are; never less than 2, for the reserved ones have no word.
       options: format, skip_bad and progress, as `VectorFile` has them.
 
     Raises:
       InputError: the file is bad or its vectors are not D wide.
     """
-    if len(table) != len(vocabulary) or first_row <= RARE:
-        raise ValueError(f"{len(table)} rows for {len(vocabulary)} words, from row {first_row}")
-    rows = {word: row for row, word in enumerate(vocabulary.words) if row >= first_row}
+    if len(table) != len(vocabulary):
+        raise ValueError(f"{len(table)} rows for {len(vocabulary)} words")
+    rows = {word: row for row, word in enumerate(vocabulary.words) if row > RARE}
     normalization = vocabulary.normalization
     # Words of a vocabulary that keeps case may share a lower case. What stands for a number is no word that has one.
     rows_of_lower: dict[str, list[int]] = {}
@@ -188,35 +185,6 @@ def extend(
             if len(new) == max_words:
                 break
     return Vocabulary([*vocabulary.words, *new], normalization)
-
-
-def attach(
-    vocabulary: Vocabulary,
-    table: np.ndarray,
-    path: str | Path,
-    max_words: int,
-    **options: Unpack[Options],
-) -> tuple[Vocabulary, np.ndarray]:
-    """A trained vocabulary and its table with rows, behind its own, for words that only the file has.
-
-    Args:
-      vocabulary: V words.
-      table: floats [V, D].
-      path: the file, D wide.
-      max_words: rows to add at the most.
-      options: format, skip_bad and progress, as `VectorFile` has them; the file is read twice.
-
-    Returns:
-      The vocabulary of V + n words, as `extend` makes it, and its table [V + n, D], whose first V rows are those given.
-
-    Raises:
-      InputError: the file is bad or its vectors are not D wide.
-    """
-    extended = extend(vocabulary, path, max_words, expected_width=table.shape[1], **options)
-    grown = np.zeros((len(extended), table.shape[1]), table.dtype)
-    grown[: len(table)] = table
-    fill(grown, extended, path, first_row=len(vocabulary), **options)
-    return extended, grown
 
 
 def write_word2vec_text(path: str | Path, words: Sequence[str], matrix: np.ndarray) -> None:
