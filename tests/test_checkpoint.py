@@ -125,6 +125,11 @@ def test_a_state_of_another_run_is_refused(tmp_path: Path, change: Any, message:
         found.into(other)
 
 
+def test_two_arrays_of_one_path_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"one array for each path, got two for a\.b; rename"):
+        checkpoint.save({"a.b": jnp.zeros(1), "a": {"b": jnp.ones(1)}}, 1, {}, tmp_path, keep=1)
+
+
 @contextmanager
 def full_disk(room: int) -> Iterator[None]:
     """No file can grow beyond `room` bytes; the system's own errors, half-written files included."""

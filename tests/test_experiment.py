@@ -39,6 +39,18 @@ def base(tmp_path: Path) -> schema.Config:
     return config.parse(tree, "test")
 
 
+def test_runs_whose_rows_have_no_closed_form_are_replayed(base: schema.Config) -> None:
+    base = config.change(base, {"optimizer.weight_decay": 0.95})
+    few, all_rows = (
+        experiment.run(
+            config.change(base, {"optimizer.rows": rows}), [{"optimizer.learning_rate": r} for r in (0.1, 1)]
+        )
+        for rows in ("exact", "dense")
+    )
+    for one, other in zip(few, all_rows, strict=True):
+        assert one.losses == pytest.approx(other.losses, rel=1e-3)
+
+
 def test_outcomes_are_those_of_single_runs(base: schema.Config, tmp_path: Path) -> None:
     rates, decays = [0.003, 0.03], [0.0, 0.5]
     settings = experiment.grid(

@@ -87,6 +87,7 @@ def save(
     Raises:
       OSError: the disk is full or not writable; the checkpoints before this one stand.
       TypeError: an array of a dtype that numpy does not have.
+      ValueError: two arrays have one path, as those of {"a.b": x, "a": {"b": y}}.
     """
     arrays = {name: np.asarray(leaf) for name, leaf in _named(jax.device_get(_plain(tree))).items()}
     if foreign := [name for name, array in arrays.items() if array.dtype.kind not in "biuf"]:
@@ -209,8 +210,13 @@ def _bytes_of(array: np.ndarray) -> memoryview:
 
 
 def _named(tree: Any) -> dict[str, Any]:
-    leaves = jax.tree.leaves_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
+    named: dict[str, Any] = {}
+    for path, leaf in jax.tree.leaves_with_path(tree):
+        name = jax.tree_util.keystr(path, simple=True, separator=".")
+        if name in named:
+            raise ValueError(f"checkpoint: required one array for each path, got two for {name}; rename one of them")
+        named[name] = leaf
+    return named
 
 
 def _plain(tree: Any) -> Any:

@@ -257,7 +257,8 @@ class OptimizerConfig(Section):
         "exact",
         description="the word table's updates: exact: of touched rows only, those that a row missed in closed form "
         "where there is one (adam, adamw, nadam: as replay where eps is above 1e-7; radam, lion: as replay; all: as "
-        "replay where schedule.others has momentum, decay, b1, b2 or eps); replay: the same one by one; "
+        "replay where schedule.others has momentum, decay, b1, b2 or eps, or where a step's weight decay is more than "
+        "some 2 %); replay: the same one by one; "
         "lazy: missed updates never made; dense: of every row at every step",
     )
 

@@ -154,6 +154,20 @@ def test_comparisons_compare_values() -> None:
     assert x < np.float32(3)
     assert x <= 2
     assert not x > autodiff.record(2.0)
+    assert x == 2
+    assert x == autodiff.record(2.0)
+    assert x != 3
+    assert x in (1.0, 2.0)
+    assert x
+    assert not autodiff.record(0.0)
+
+
+def test_a_condition_on_a_recorded_value_is_the_one_on_its_value() -> None:
+    x = jnp.asarray([0.0, 2.0, -1.0])
+    agree(lambda x: ops.sum(ops.where(x == 0.0, x, x * 2.0)), x)
+    agree(lambda x: ops.sum(ops.where(x != 0.0, x, x * 2.0)), x)
+    agree(lambda x, y: x * 3.0 if x != y else x * y, 2.0, 2.0)
+    agree(lambda x: x * 2.0 if x else x * 3.0, 0.0)
 
 
 @pytest.mark.parametrize("argnums", [0, 1, -1, -2, (0,), (1, 0), (0, -1), [0, 2]])

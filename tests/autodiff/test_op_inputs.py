@@ -31,6 +31,7 @@ f32, i32 = jnp.float32, jnp.int32
         ("slice", (jnp.zeros(3),), {"start": -1, "stop": 2}, "slice: required"),
         ("embed", (jnp.zeros((3, 2)), jnp.zeros(3)), {}, r"embed: .* integer ids, got \[3, 2\] and float32"),
         ("embed", (jnp.zeros(3), jnp.zeros(3, i32)), {}, "embed: required"),
+        ("take_rows", (jnp.zeros((3, 2)), jnp.zeros((2, 2), i32)), {}, r"rows int \[U\], got \[2, 2\]; embed takes"),
         ("take_rows", (jnp.zeros(3), jnp.zeros(3, i32)), {}, r"take_rows: required a table \[V, D\]"),
         ("dropout", (jnp.zeros(3), jnp.ones(3, bool)), {"rate": 1.0}, "dropout: required 0 <= rate < 1, got 1.0"),
         ("dropout", (jnp.zeros(3), jnp.ones(2, bool)), {"rate": 0.5}, r"dropout: required a mask bool\[3\]"),

@@ -335,6 +335,35 @@ def test_embed_sums_the_cotangents_of_a_repeated_id() -> None:
         np.testing.assert_array_equal(gradient[:3], [[3, 4], [0, 0], [6, 8]])
 
 
+@pytest.mark.parametrize("height", [10, 40])
+def test_an_id_beyond_the_ends_counts_as_the_last_or_the_first(height: int) -> None:
+    table, ids = jnp.arange(2.0 * height).reshape(height, 2), jnp.asarray([-1, 3, height + 30])
+    y, (cotangent, _) = ops.embed(table, ids), ops.embed.vjp(jnp.ones((3, 2)), None, table, ids)
+    np.testing.assert_array_equal(y, table[jnp.asarray([0, 3, height - 1])])
+    np.testing.assert_array_equal(cotangent, jnp.zeros_like(table).at[jnp.asarray([0, 3, height - 1])].set(1))
+
+
+@pytest.mark.parametrize("dtype", [jnp.uint8, jnp.int8, jnp.int16, jnp.uint32])
+@pytest.mark.parametrize("name", ["softmax_cross_entropy", "multiclass_margin"])
+def test_labels_of_any_integer_dtype_are_the_same_labels(name: str, dtype: Any) -> None:
+    logits = jnp.asarray(np.random.default_rng(0).normal(size=(3, 300)), jnp.float32)
+    labels, mask = jnp.asarray([0, 7, 100]), jnp.ones(3, bool)
+    loss = value_and_grad(OPS[name])
+    for found, expected in zip(loss(logits, labels.astype(dtype), mask), loss(logits, labels, mask), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("label", [True, False])
+def test_the_logistic_rules_keep_their_digits_far_out(label: bool) -> None:
+    z = jnp.asarray([10.0, 15.0, 17.0, 40.0, -10.0, -40.0])
+    labels, sign = jnp.full(6, label), -1.0 if label else 1.0
+    expected = sign / (1 + np.exp(-sign * np.asarray(z, np.float64)))
+    (found, _) = ops.binary_logistic.vjp(jnp.asarray(6.0), None, z, labels)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    found = ops.weighted_logistic.vjp(jnp.asarray(1.0), None, z, labels, jnp.ones(6))[0]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
 def test_padding_rows_read_zeros_and_give_nothing_back() -> None:
     table, rows = jnp.ones((3, 2)), jnp.asarray([1, 3, 2_000_000_000])
     slab = ops.take_rows(table, rows)

@@ -81,9 +81,24 @@ def test_fan_out_of_a_table(row_sparse: bool) -> None:
     np.testing.assert_allclose(gradient, jax.grad(loss)(table), rtol=1e-6)
 
 
+def test_adds_to_a_table_of_numpy() -> None:
+    table, sparse = np.ones((V, D), np.float32), make([1, 3, 1])
+    for total in (table + sparse, sparse + table):
+        np.testing.assert_array_equal(total, 1 + dense(sparse.rows, sparse.values))
+
+
 def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(TypeError, match=r"one shape and dtype, got float32\[5, 2\] and float32\[6, 2\]"):
         make([0]) + RowSparse(jnp.int32([0]), jnp.ones((1, D)), 6)
+    for height in (3, 7):
+        with pytest.raises(TypeError, match=rf"an array \[5, 2\] to add to, got \[{height}, 2\]"):
+            make([0]) + jnp.zeros((height, D))
+    for rows, values in [(3, 2), (2, 3)]:
+        uneven = RowSparse(jnp.zeros(rows, jnp.int32), jnp.ones((values, D)), V)
+        with pytest.raises(TypeError, match=rf"values \[U, D\], got int32\[{rows}\] and \[{values}, 2\]"):
+            uneven.to_dense()
+    with pytest.raises(TypeError, match="was a function mapped over a tree of gradients, and so over row numbers"):
+        jax.tree.map(lambda x: 0.5 * x.astype(jnp.float32), make([0, 1])).merged()
     wrong = autodiff.Op("look", lambda t: t[:1], lambda g, y, t: (RowSparse(jnp.int32([0]), g, 4),))
     with pytest.raises(TypeError, match=r"cotangent of t float32\[5,2\]: required float32\[5,2\], got float32\[4,2\]"):
         autodiff.grad(lambda t: ops.sum(wrong(t)))(jnp.ones((V, D)))

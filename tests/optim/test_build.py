@@ -14,6 +14,7 @@ from windownet import config, schema
 from windownet.autodiff import RowSparse
 from windownet.errors import InputError
 from windownet.optim import build
+from windownet.optim.rowwise import rowwise
 
 RATE, DECAY = 0.03, 0.1
 # Every number differs from its default, so that one that is not handed on shows.
@@ -247,6 +248,23 @@ def test_touched_rows_alone_equal_all_rows(name: str) -> None:
         for rows in ("exact", "dense")
     )
     np.testing.assert_allclose(exact, dense, rtol=2e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("rows", ["exact", "replay"])
+def test_what_is_taken_for_proven_stands_its_trial(name: str, rows: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "rowwise", lambda *args, proven, **options: rowwise(*args, **options))
+    c = make(name, 0.01, optimizer={"eps": 1e-8, "rows": rows, "clip_norm": 1.0}, schedule={"name": "cosine"})
+    build.build_rowwise(c, 10).init(arrays())
+
+
+@pytest.mark.parametrize(("name", "decay"), [("adamw", 0.95), ("momentum", 0.95), ("sgd", 0.95)])
+def test_more_decay_than_a_closed_form_bears_is_replayed(name: str, decay: float) -> None:
+    o = {"learning_rate": 1.0, "eps": 1e-8}
+    exact, dense = (train(make(name, decay, optimizer={**o, "rows": rows})) for rows in ("exact", "dense"))
+    np.testing.assert_allclose(exact, dense, rtol=2e-4, atol=2e-5)
+    assert build.is_replayed(make(name, decay, optimizer=o)) == (name != "sgd")
+    assert not build.is_replayed(make(name, 0.01, optimizer={"learning_rate": 1.0, "eps": 1e-8}))
 
 
 def test_lazy_differs_where_a_row_was_missed_and_only_there() -> None:

@@ -145,7 +145,7 @@ def test_the_bound_of_what_epsilon_adds() -> None:
             rows = {"t": jnp.zeros((1, 1))}
             moved = []
             for closed in (None, missed.adam(rate, b1, b2, eps=eps)):
-                optimizer = rowwise(inner, "exact", tables=["t"], missed=closed)
+                optimizer = rowwise(inner, "exact", tables=["t"], missed=closed, proven=True)
                 state = optimizer.init(rows)
                 field = jax.tree.map(lambda x: x, state.inner)
                 adam = field[0]._replace(
@@ -279,6 +279,73 @@ def test_ids_may_have_a_dtype_that_does_not_hold_the_height(mode: Any, dtype: st
     assert (table[ids] != 1).all()
 
 
+@pytest.mark.parametrize("momentum", [0.9, 0.99])
+def test_a_narrow_table_catches_up_as_a_wide_one(momentum: float) -> None:
+    moved = []
+    for dtype, closed in ((jnp.float32, None), (jnp.bfloat16, missed.momentum(1e-2, momentum))):
+        optimizer = rowwise(optax.sgd(1e-2, momentum=momentum), "exact", tables=["t"], missed=closed)
+        params = {"t": jnp.zeros((1, 1), dtype)}
+        state = optimizer.init(params)
+        for rows in ([0], [1], [1], [1], [1]):
+            gradient = {"t": RowSparse(jnp.asarray(rows, jnp.int32), jnp.ones((1, 1), dtype), 1)}
+            updates, state = optimizer.update(gradient, state, params)
+            params = optax.apply_updates(params, updates)
+        params, state = optimizer.flush(params, state)
+        assert {leaf.dtype for leaf in jax.tree.leaves((params, state.inner))} == {jnp.dtype(dtype)}
+        moved.append(float(params["t"][0, 0]))
+    assert moved[1] == pytest.approx(moved[0], rel=1e-2)
+
+
+def test_decay_that_a_closed_form_does_not_bear_is_not_a_number_where_it_was_not_refused() -> None:
+    form = missed.adam(lambda k: 0.1 * jnp.ones(()), weight_decay=0.9)
+    assert np.isnan(form.note(jnp.int32(1), form.begin())[:2]).all()
+    form = missed.adam(lambda k: 0.1 * jnp.ones(()), weight_decay=0.1)
+    assert np.isfinite(form.note(jnp.int32(1), form.begin())).all()
+
+
+def test_extra_arguments_reach_the_inner_transformation() -> None:
+    def update(updates: Any, state: Any, params: Any = None, *, value: Any, **_: Any) -> Any:
+        return jax.tree.map(lambda u: value * u, updates), state
+
+    inner = optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
+    for mode in ("lazy", "dense"):
+        optimizer, params = optax.chain(rowwise(inner, mode, tables=["t"])), {"t": jnp.zeros((2, 1))}
+        gradient = {"t": RowSparse(jnp.int32([1]), jnp.ones((1, 1)), 2)}
+        updates, _ = optimizer.update(gradient, optimizer.init(params), params, value=3.0)
+        np.testing.assert_array_equal(optax.apply_updates(params, updates)["t"], [[0], [3]])
+
+
+@pytest.mark.parametrize("mode", ["lazy", "exact"])
+def test_a_table_that_a_step_does_not_look_up(mode: Any) -> None:
+    params = {"a": jnp.ones((4, 2)), "b": jnp.ones((3, 2))}
+    optimizer, state = rowwise(optax.adam(0.1), mode, tables=["a", "b"]), None
+    state = optimizer.init(params)
+    gradient = {"a": RowSparse(jnp.int32([1]), jnp.ones((1, 2)), 4), "b": RowSparse.nothing(params["b"])}
+    updates, state = optimizer.update(gradient, state, params)
+    after = optax.apply_updates(params, updates)
+    assert (after["b"] == 1).all()
+    np.testing.assert_allclose(after["a"][1], 0.9, rtol=1e-5)
+    assert (after["a"][0] == 1).all()
+
+
+@pytest.mark.parametrize("mode", ["lazy", "exact"])
+@pytest.mark.parametrize("empty", [-1, 4, 9])
+def test_an_empty_slot_counts_for_nothing_whatever_its_number(mode: Any, empty: int) -> None:
+    results = []
+    for slots in ([1], [1, empty]):
+        optimizer = rowwise(optax.chain(optax.clip_by_global_norm(1.0), optax.adam(0.1)), mode, tables=["t"])
+        params = {"t": np.ones((4, 2), np.float32)}
+        state = optimizer.init(params)
+        rows = np.asarray(slots, np.int32)
+        params, state = optimizer.touch(params, state, {"t": rows})
+        values = 5.0 ** np.arange(1, len(slots) + 1)[:, None] * np.ones((len(slots), 2))
+        gradient = {"t": RowSparse(rows, jnp.asarray(values, jnp.float32), 4)}
+        updates, state = optimizer.update(gradient, state, params)
+        results.append((optax.apply_updates(params, updates), state))
+    for one, other in zip(*map(jax.tree.leaves, results), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
 def test_touching_no_row_changes_nothing() -> None:
     optimizer = rowwise(optax.adam(0.1), "exact")
     table = jnp.ones((4, 2))
@@ -325,7 +392,14 @@ def test_nothing_of_the_tables_size_is_made() -> None:
             r"must be a RowSparse, got an array \[2, 2\]; .*row_sparse=True",
         ),
         (lambda: missed.adam(1e-3, b1=0.9, b2=0.8), "b1 must be below b2"),
-        (lambda: missed.decay(2.0, 0.5), "rate times weight_decay must be below 1, got 2.0 times 0.5"),
+        (lambda: missed.decay(2.0, 0.5), "rate times weight_decay must be below 1, .*, got 2.0 times 0.5; leave"),
+        (lambda: missed.decay(np.float32(2.0), 0.5), "must be below 1"),
+        (lambda: missed.adam(0.1, weight_decay=0.9), "rate times weight_decay must be below 0.02"),
+        (lambda: missed.momentum(0.1, 0.99, weight_decay=0.1), "must be below 0.002"),
+        (lambda: missed.momentum(0.1, 1.0), "momentum must be at least 0 and below 1, got 1.0"),
+        (lambda: rowwise(optax.sgd(1.0), tables="table"), "tables must be a collection of names, .* got 'table'"),
+        (lambda: rowwise(optax.sgd(1.0), tables=[]), r"at least one, got \[\]"),
+        (lambda: rowwise(optax.sgd(1.0), tables=["t"]).touch(None, None, {"tt": 1}), "the rows of t, got those of tt"),
     ],
 )
 def test_what_cannot_be(make: Callable[[], Any], message: str) -> None:

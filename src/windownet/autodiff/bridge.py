@@ -12,8 +12,8 @@ from windownet.autodiff.graph import Op
 def as_custom_vjp(op: Op) -> Callable[..., jax.Array]:
     """The op as a plain jax function that `jax.grad` differentiates by our rule.
 
-    It is called like the op, `f(*inputs, **static)`, and composes with `jit`, `vmap`, `lax.scan`, flax and optax; as
-    any `jax.custom_vjp` function it has no forward mode.
+    It is called like the op, `f(*inputs, **static)`, where no keyword has a gradient, and composes with `jit`, `vmap`,
+    `lax.scan`, flax and optax; as any `jax.custom_vjp` function it has no forward mode.
 
     Raises:
       TypeError: `op` is not an op.
@@ -23,18 +23,24 @@ def as_custom_vjp(op: Op) -> Callable[..., jax.Array]:
 
     @functools.wraps(op.forward)
     def call(*inputs: Any, **static: Any) -> jax.Array:
-        forward = functools.partial(op.forward, **static)
+        # A keyword that is an array of a program must come in as an input does: what a function closes over, jax does
+        # not carry from its forward to its backward pass.
+        arrays = {name: x for name, x in static.items() if isinstance(x, jax.Array)}
+        fixed = {name: x for name, x in static.items() if name not in arrays}
+
+        def forward(arrays: dict[str, jax.Array], *inputs: Any) -> Any:
+            return op.forward(*inputs, **fixed, **arrays)
+
+        def keep(*given: Any) -> tuple[Any, Any]:
+            y = forward(*given)
+            return y, (y, given)
+
+        def pull_back(kept: Any, g: Any) -> tuple[Any, ...]:
+            y, (arrays, *inputs) = kept
+            return None, *op.cotangents(g, y, *inputs, **fixed, **arrays)
+
         f = jax.custom_vjp(forward)
-
-        def keep(*inputs: Any) -> tuple[Any, tuple[Any, tuple[Any, ...]]]:
-            y = forward(*inputs)
-            return y, (y, inputs)
-
-        def pull_back(kept: tuple[Any, tuple[Any, ...]], g: Any) -> tuple[Any, ...]:
-            y, inputs = kept
-            return tuple(op.cotangents(g, y, *inputs, **static))
-
         f.defvjp(keep, pull_back)
-        return f(*inputs)  # type: ignore[no-any-return]
+        return f(arrays, *inputs)  # type: ignore[no-any-return]
 
     return call

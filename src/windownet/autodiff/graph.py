@@ -100,6 +100,18 @@ class Node:
     def __repr__(self) -> str:
         return f"Node({self.op.name if self.op else 'leaf'}, {_type_of(self.value)})"
 
+    # In an expression a node is its value; in a set or as a key it is itself.
+    __hash__ = object.__hash__
+
+    def __bool__(self) -> bool:
+        return bool(self.value)
+
+    def __eq__(self, other: Any) -> Any:
+        return self.value == primal(other)
+
+    def __ne__(self, other: Any) -> Any:
+        return self.value != primal(other)
+
     def __gt__(self, other: Any) -> Any:
         return self.value > primal(other)
 
@@ -193,7 +205,8 @@ def value_and_grad(
     *,
     row_sparse: bool = False,
 ) -> Callable[..., tuple[Any, Any]]:
-    """`jax.value_and_grad` through our rules; composes with `jit`, `vmap`, `lax.scan` and sharding.
+    """`jax.value_and_grad` through our rules; composes with `jit`, `vmap`, `lax.scan` and, over mesh axes of
+    type Auto, sharding.
 
     Args:
       fun: returns one floating scalar, or a pair of it and auxiliary data under `has_aux`.

@@ -2,6 +2,10 @@
 
 A dense cotangent of a table [V, D] is zeros but for U rows, and whoever uses it walks all V. `RowSparse` keeps the U
 rows alone. It has the table's shape and dtype, adds to others of its kind and to dense arrays, and is a pytree.
+
+Its row numbers are a leaf as its values are: a function that is mapped over a tree of gradients (`optax.global_norm`,
+`optax.scale`) does to them what it does to numbers. `windownet.optim.rowwise` runs a transformation on the values
+alone; what is to act on gradients or updates of a table belongs inside it.
 """
 
 import dataclasses
@@ -20,7 +24,7 @@ class RowSparse:
 
     Attributes:
       rows: int [U], kept as int32 at least; row numbers in any order, a repeated one standing for the sum of its
-        values; V marks a slot that is empty.
+        values; one below 0, or of V or more, marks a slot that is empty.
       values: [U, D], the slots' values; those of empty slots count for nothing.
       height: V, the number of rows of the array.
       unique: whether it is known that no row occurs twice, so that nothing need be merged.
@@ -31,10 +35,18 @@ class RowSparse:
     height: int
     unique: bool = False
 
+    # An array of numpy on its left leaves the sum to it.
+    __array_ufunc__ = None
+
     def __post_init__(self) -> None:
         # A pytree's leaf may also be a placeholder.
         if isinstance(self.rows, jax.Array | np.ndarray):
             object.__setattr__(self, "rows", widened(self.rows))
+
+    @classmethod
+    def nothing(cls, table: jax.Array) -> "RowSparse":
+        """Zeros like a table [V, D]: the gradient of one that a step does not look up."""
+        return cls(jnp.zeros(0, jnp.int32), jnp.zeros((0, table.shape[1]), table.dtype), len(table), unique=True)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -51,7 +63,13 @@ class RowSparse:
         return self.add_to(jnp.zeros(self.shape, self.dtype))
 
     def add_to(self, table: jax.Array) -> jax.Array:
-        """A dense array [V, D] plus this one, by merged rows only: no two updates meet in one row."""
+        """A dense array [V, D] plus this one, by merged rows only: no two updates meet in one row.
+
+        Raises:
+          TypeError: the array is of another shape.
+        """
+        if jnp.shape(table) != self.shape:
+            raise TypeError(f"RowSparse: required an array {list(self.shape)} to add to, got {list(jnp.shape(table))}")
         merged = self.merged()
         return table.at[merged.rows].add(merged.values, mode="drop", unique_indices=True, wrap_negative_indices=False)
 
@@ -60,12 +78,17 @@ class RowSparse:
 
         Slots are sorted by row, then summed in the order that they had: the result is the same to the bit on every
         run, and no hot row is written twice, which GPUs do one atomic at a time.
+
+        Raises:
+          TypeError: its rows are no integers, or its values not one for each.
         """
+        self._require_slots()
         slots = self.rows.shape[0]
         if slots == 0 or self.unique:
             return self
-        order = jnp.argsort(self.rows, stable=True)
-        rows = self.rows[order]
+        rows = jnp.where(self.rows < 0, jnp.asarray(self.height, self.rows.dtype), self.rows)
+        order = jnp.argsort(rows, stable=True)
+        rows = rows[order]
         starts = jnp.concatenate([jnp.ones(1, bool), rows[1:] != rows[:-1]])
         segment = jnp.cumsum(starts.astype(jnp.int32)) - 1
         values = jax.ops.segment_sum(self.values[order], segment, slots, indices_are_sorted=True)
@@ -85,8 +108,37 @@ class RowSparse:
 
     __radd__ = __add__
 
+    def _require_slots(self) -> None:
+        shapes = jnp.shape(self.rows), jnp.shape(self.values)
+        integer = jnp.issubdtype(jnp.result_type(self.rows), jnp.integer)
+        if not integer or [len(shape) for shape in shapes] != [1, 2] or shapes[0][0] != shapes[1][0]:
+            raise TypeError(
+                f"RowSparse: required rows int [U] and values [U, D], got {jnp.result_type(self.rows)}"
+                f"{list(shapes[0])} and {list(shapes[1])}"
+                + ("" if integer else "; was a function mapped over a tree of gradients, and so over row numbers?")
+            )
+
+
+def take(table: Any, rows: Any) -> jax.Array:
+    """The named rows of an array [V, ...]: rows int [U] -> [U, ...]; zeros for a row below 0, or of V or more."""
+    found: jax.Array = jnp.asarray(table).at[rows].get(mode="fill", fill_value=0, wrap_negative_indices=False)
+    return found
+
+
+def put(table: Any, rows: Any, values: Any) -> jax.Array:
+    """An array [V, ...] with other values [U, ...], or one for all, in its named rows, which `take` would read."""
+    table = jnp.asarray(table)
+    values = jnp.broadcast_to(values, (*jnp.shape(rows), *table.shape[1:])).astype(table.dtype)
+    changed: jax.Array = table.at[rows].set(values, mode="drop", wrap_negative_indices=False)
+    return changed
+
+
+def is_row_sparse(x: Any) -> bool:
+    """Whether it is a `RowSparse`; for `is_leaf` of jax's trees."""
+    return isinstance(x, RowSparse)
+
 
 def widened(rows: Any) -> Any:
-    """Row numbers of any integer dtype, as int32 where theirs is narrower and might not hold a table's height."""
+    """Integers as int32 where their dtype is narrower, and might not hold the number of rows or classes."""
     narrow = jnp.issubdtype(rows.dtype, jnp.integer) and rows.dtype.itemsize < 4
     return rows.astype(jnp.int32) if narrow else rows

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from windownet.autodiff import scalars
+from windownet.autodiff.rows import put, take
 from windownet.autodiff.scalars import Scalar
 
 # Stands for the logarithm of a decay of 0, after which nothing is left either.
@@ -63,8 +64,8 @@ def add(
     rest = {**average.params, table: ()}, {**params, table: ()}
     averages = jax.tree.map(lambda a, p: _drawn(a, p, share), *rest)
     caught_up = _caught_up(average, before, table, rows)
-    averages[table] = _put(average.params[table], rows, _drawn(caught_up, _take(params[table], rows), share))
-    return Average(averages, log, _put(average.last, rows, jnp.broadcast_to(log, (len(rows), 2))))
+    averages[table] = put(average.params[table], rows, _drawn(caught_up, take(params[table], rows), share))
+    return Average(averages, log, put(average.last, rows, log))
 
 
 def catch_up(average: Average, words: jax.Array, *, table: str) -> Average:
@@ -74,8 +75,8 @@ def catch_up(average: Average, words: jax.Array, *, table: str) -> Average:
 
 
 def _caught_up(average: Average, words: jax.Array, table: str, rows: jax.Array) -> jax.Array:
-    share = _share(_take(average.last, rows), average.log)[:, None]
-    return _drawn(_take(average.params[table], rows), _take(words, rows), share)
+    share = _share(take(average.last, rows), average.log)[:, None]
+    return _drawn(take(average.params[table], rows), take(words, rows), share)
 
 
 def _share(then: jax.Array, now: jax.Array) -> jax.Array:
@@ -86,11 +87,3 @@ def _share(then: jax.Array, now: jax.Array) -> jax.Array:
 
 def _drawn(average: jax.Array, params: jax.Array, share: jax.Array) -> jax.Array:
     return average + share.astype(average.dtype) * (params - average)
-
-
-def _take(table: jax.Array, rows: jax.Array) -> jax.Array:
-    return table.at[rows].get(mode="fill", fill_value=0)
-
-
-def _put(table: jax.Array, rows: jax.Array, values: jax.Array) -> jax.Array:
-    return table.at[rows].set(values, mode="drop")

@@ -60,10 +60,29 @@ def build_rowwise(config: Config, steps: int, factor: jax.Array | None = None) -
     """The same for a word table whose gradient is a `RowSparse`, by optimizer.rows."""
     mode, closed = config.optimizer.rows, None
     varied = _of_optimizer(config, steps)
-    if mode == "exact" and not _REPLAYED & varied.keys():
+    if mode == "exact" and not is_replayed(config):
         decay = varied.get("optimizer.weight_decay", config.optimizer.weight_decay)
         closed = _missed(config.optimizer, _rate_of_table(config, steps, factor), decay)
-    return rowwise(build(config, steps, factor), "exact" if mode == "replay" else mode, tables=[TABLE], missed=closed)
+    inner, mode = build(config, steps, factor), "exact" if mode == "replay" else mode
+    return rowwise(inner, mode, tables=[TABLE], missed=closed, proven=True)
+
+
+def is_replayed(config: Config) -> bool:
+    """Whether "exact" rows of the word table catch up as those of "replay" do: there is no closed form, or none near.
+
+    Arrays may stand for rate and weight decay; how large these are is then not asked.
+    """
+    o = config.optimizer
+    # Of radam the first steps are not adam's; what lion misses does not fade.
+    if o.name in ("radam", "lion") or _REPLAYED & config.schedule.others.keys():
+        return True
+    # A larger one slows every row down, and in the first updates the closed form has too little of that.
+    if o.name in ("adam", "adamw", "nadam") and o.eps > _SMALL_EPS:
+        return True
+    if by_path.matches(o.undecayed, TABLE):
+        return False
+    decay = o.learning_rate * o.weight_decay * by_path.factor(o.rates, TABLE)
+    return not isinstance(decay, jax.Array) and decay >= _missed(o, lambda k: 0.0, 0.0).most_decay
 
 
 def _rate(config: Config, steps: int, factor: jax.Array | None) -> optax.Schedule:
@@ -106,7 +125,7 @@ def _direction(config: OptimizerConfig) -> optax.GradientTransformation:
             return optax.scale_by_lion(config.b1, config.b2)
 
 
-def _missed(config: OptimizerConfig, rate: optax.Schedule, decay: float | optax.Schedule) -> Missed | None:
+def _missed(config: OptimizerConfig, rate: optax.Schedule, decay: float | optax.Schedule) -> Missed:
     decay = 0.0 if by_path.matches(config.undecayed, TABLE) else decay
     match config.name:
         case "sgd":
@@ -120,11 +139,7 @@ def _missed(config: OptimizerConfig, rate: optax.Schedule, decay: float | optax.
         case "adadelta":
             return missed.decay(rate, decay, e_g=config.decay, e_x=config.decay)
         case "adam" | "adamw" | "nadam":
-            # A larger one slows every row down, and in the first updates the closed form has too little of that.
-            if config.eps > _SMALL_EPS:
-                return None
             nesterov = config.name == "nadam"
             return missed.adam(rate, config.b1, config.b2, decay, eps=config.eps, nesterov=nesterov)
-        case "radam" | "lion":
-            # The first steps of radam are not adam's; what lion misses does not fade. Both are replayed.
-            return None
+        case _:
+            raise ValueError(f"{config.name} has no closed form")

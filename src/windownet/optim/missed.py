@@ -11,6 +11,7 @@ with Q(k) the product of all 1 - decay(i) up to k. The sum is the difference of 
     S(s) = sum over k > s of rate(k) ratio^(k-s) Q(s) / Q(k),    [...] = Q(t) / Q(s) S(s) - ratio^n S(t).
 
 So a row notes S and log Q of its last update, and a step computes one S from some 200 scalars, whatever U and D are.
+The sums end only where decay takes less than the ratio does: `Missed.most_decay` is how much a step's may be.
 
 Where an epsilon divides update k by 1 + x(k), with x(k) = correction(k) growth^(k-s) share, elementwise share times a
 scalar of the step, the sum is divided by 1 + the mean of x under the sum's own weights, a second sum of the same kind.
@@ -24,12 +25,15 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from windownet.autodiff import scalars
 
 Schedule = Callable[[Any], Any]
 # What is left of the endless sum where it is cut off, as a share of it.
 _REST = 1e-9
+# With decay the terms fall more slowly, by the ratio's power of this at the slowest.
+_SLOWED = 0.8
 
 
 class Epsilon(NamedTuple):
@@ -65,6 +69,11 @@ class Missed(NamedTuple):
     fade: Mapping[str, float]
     epsilon: Epsilon | None = None
 
+    @property
+    def most_decay(self) -> float:
+        """What a step's decay must be below; beyond it, what rows note is NaN."""
+        return 1 - math.pow(self._slowest(), 1 - _SLOWED)
+
     def begin(self) -> jax.Array:
         """What a row notes before the first update: S(0), the same with epsilon's x, and log Q(0) = 0; float32 [4]."""
         return jnp.concatenate([self._outlook(jnp.zeros((), jnp.int32)), jnp.zeros(2, jnp.float32)])
@@ -92,12 +101,16 @@ class Missed(NamedTuple):
           now: float32 [4], what rows note that have missed none.
 
         Returns:
-          rows and fields as they would be had none been missed.
+          rows, and fields of float32 at least, as they would be had none been missed.
         """
-        n = count.astype(rows.dtype)
-        shrink = jnp.exp(scalars.since(now[2:], then[:, 2:])).astype(rows.dtype)
-        then, now = then.astype(rows.dtype), now.astype(rows.dtype)
-        rest = self.ratio**n if self.ratio else (n == 0).astype(rows.dtype)
+        # Narrower floats would lose the difference of the two sums.
+        dtype = rows.dtype if rows.dtype.itemsize >= 4 else jnp.dtype(jnp.float32)
+        given, rows = rows, rows.astype(dtype)
+        fields = {name: field.astype(dtype) for name, field in fields.items()}
+        n = count.astype(dtype)
+        shrink = jnp.exp(scalars.since(now[2:], then[:, 2:])).astype(dtype)
+        then, now = then.astype(dtype), now.astype(dtype)
+        rest = self.ratio**n if self.ratio else (n == 0).astype(dtype)
         amount = shrink * then[:, 0] - rest * now[0]
         change = amount[:, None] * self.direction(fields)
         if self.epsilon is not None:
@@ -106,22 +119,29 @@ class Missed(NamedTuple):
             mean = jnp.where(amount > 0, jnp.maximum(weighed, 0) / jnp.where(amount > 0, amount, 1), 0)
             change = change / (1 + mean[:, None] * self.epsilon.share(fields))
         moved = shrink[:, None] * rows - change
-        return moved, {name: field * (self.fade[name] ** n)[:, None] for name, field in fields.items()}
+        faded = {name: field * (self.fade[name] ** n)[:, None] for name, field in fields.items()}
+        return moved.astype(given.dtype), faded
 
     def _outlook(self, step: jax.Array) -> jax.Array:
         # Both sums: of the rates, and of the rates times epsilon's scalar.
-        slowest = self.ratio * (1.0 if self.epsilon is None else self.epsilon.growth)
+        slowest = self._slowest() ** (1.0 if self.decay is None else _SLOWED)
         terms = 1 if not slowest else math.ceil(math.log(_REST * (1 - slowest)) / math.log(slowest))
         j = jnp.arange(1, terms + 1)
         k, powers = step + j, j.astype(jnp.float32)
         share = self.ratio**powers if self.ratio else jnp.zeros(1)
         share *= self._at(self.rate, k)
         if self.decay is not None:
-            share *= jnp.exp(jnp.cumsum(-jnp.log1p(-self._at(self.decay, k))))
+            decays = self._at(self.decay, k)
+            share *= jnp.exp(jnp.cumsum(-jnp.log1p(-decays)))
+            share = jnp.where(jnp.all(decays < self.most_decay), share, jnp.nan)
         slowed = jnp.zeros(1)
         if self.epsilon is not None:
             slowed = share * self.epsilon.growth**powers * self._at(self.epsilon.correction, k)
         return jnp.stack([jnp.sum(share), jnp.sum(slowed)]).astype(jnp.float32)
+
+    def _slowest(self) -> float:
+        # How fast the slower one of the two sums falls.
+        return self.ratio * (1.0 if self.epsilon is None else self.epsilon.growth)
 
     def _at(self, schedule: Schedule | None, k: jax.Array) -> jax.Array:
         # optax's schedules are functions of a scalar, and some of them of nothing else.
@@ -149,7 +169,7 @@ def adam(
     unless x is small: after 30 updates by up to 1.5 %, after the first by up to 21 %.
 
     Raises:
-      ValueError: b1 >= b2, for which the second of the two sums may not end; a decay that leaves nothing.
+      ValueError: b1 >= b2, for which the second of the two sums may not end; more decay than `Missed.most_decay`.
     """
     if b1 >= b2:
         raise ValueError(f"missed.adam: b1 must be below b2, got {b1} and {b2}; leave `missed` out")
@@ -171,22 +191,30 @@ def adam(
 
     epsilon = Epsilon(share, 1 / math.sqrt(b2), lambda k: jnp.sqrt(1 - b2 ** k.astype(jnp.float32))) if eps else None
     decayed = _decoupled(learning_rate, weight_decay)
-    return Missed(corrected, decayed, b1 / math.sqrt(b2), direction, {"mu": b1, "nu": b2}, epsilon)
+    found = Missed(corrected, decayed, b1 / math.sqrt(b2), direction, {"mu": b1, "nu": b2}, epsilon)
+    return _checked(found, learning_rate, weight_decay)
 
 
 def momentum(
     learning_rate: float | Schedule, momentum: float, *, nesterov: bool = False, weight_decay: float | Schedule = 0.0
 ) -> Missed:
-    """For `optax.sgd` with momentum, and decoupled `optax.add_decayed_weights` between trace and rate."""
+    """For `optax.sgd` with momentum, and decoupled `optax.add_decayed_weights` between trace and rate.
+
+    Raises:
+      ValueError: a momentum that is not below 1; more decay than `Missed.most_decay`.
+    """
+    if not 0 <= momentum < 1:
+        raise ValueError(f"missed.momentum: momentum must be at least 0 and below 1, got {momentum}")
     rate = _schedule(learning_rate)
     factor = momentum if nesterov else 1.0
-    return Missed(
+    found = Missed(
         lambda k: factor * rate(k - 1),
         _decoupled(learning_rate, weight_decay),
         momentum,
         lambda fields: fields["trace"],
         {"trace": momentum},
     )
+    return _checked(found, learning_rate, weight_decay)
 
 
 def decay(learning_rate: float | Schedule, weight_decay: float | Schedule = 0.0, **fade: float) -> Missed:
@@ -194,9 +222,13 @@ def decay(learning_rate: float | Schedule, weight_decay: float | Schedule = 0.0,
 
     `fade` names the state fields that fade all the same: `nu=0.9` for `optax.rmsprop(decay=0.9)`,
     `sum_of_squares=1.0` for `optax.adagrad`.
+
+    Raises:
+      ValueError: a decay that leaves nothing.
     """
-    rate = _schedule(learning_rate)
-    return Missed(lambda k: 0.0 * rate(k - 1), _decoupled(learning_rate, weight_decay), 0.0, lambda fields: 0.0, fade)
+    rate, decayed = _schedule(learning_rate), _decoupled(learning_rate, weight_decay)
+    found = Missed(lambda k: 0.0 * rate(k - 1), decayed, 0.0, lambda fields: 0.0, fade)
+    return _checked(found, learning_rate, weight_decay)
 
 
 def _schedule(learning_rate: float | Schedule) -> Schedule:
@@ -209,12 +241,18 @@ def _decoupled(learning_rate: float | Schedule, weight_decay: float | Schedule) 
         return lambda k: weight_decay(k - 1) * rate(k - 1)
     if scalars.is_zero(weight_decay):
         return None
-    if isinstance(learning_rate, float) and isinstance(weight_decay, float) and learning_rate * weight_decay >= 1:
-        raise ValueError(
-            f"missed: rate times weight_decay must be below 1, got {learning_rate} times {weight_decay}; a step would "
-            "take off more than all"
-        )
     return lambda k: weight_decay * rate(k - 1)
+
+
+def _checked(missed: Missed, learning_rate: float | Schedule, weight_decay: float | Schedule) -> Missed:
+    # Those of a schedule, or of a compiled program, are known when it runs.
+    numbers = [x for x in (learning_rate, weight_decay) if isinstance(x, int | float | np.number)]
+    if len(numbers) == 2 and numbers[0] * numbers[1] >= missed.most_decay:
+        raise ValueError(
+            f"missed: rate times weight_decay must be below {missed.most_decay:.2g}, or the closed form does not end, "
+            f"got {numbers[0]} times {numbers[1]}; leave `missed` out, and missed updates are replayed"
+        )
+    return missed
 
 
 def _array(schedule: Schedule) -> Callable[[jax.Array], jax.Array]:

@@ -22,9 +22,11 @@ import jax.numpy as jnp
 import optax
 
 from windownet.autodiff import RowSparse
-from windownet.autodiff.rows import widened
+from windownet.autodiff.rows import put, take, widened
+from windownet.optim import slabs
 from windownet.optim.missed import Missed
-from windownet.optim.replayable import counters, require_replayable
+from windownet.optim.replay import replay
+from windownet.optim.exact import require_exact
 
 Mode = Literal["lazy", "exact", "dense"]
 
@@ -48,13 +50,13 @@ class RowwiseState(NamedTuple):
     now: jax.Array
 
 
-class Rowwise(optax.GradientTransformation):  # type: ignore[misc]
+class Rowwise(optax.GradientTransformationExtraArgs):  # type: ignore[misc]
     """An optax transformation, with four functions more for tables whose rows lag behind.
 
     Attributes:
       touch: `touch(params, state, {table: rows int [U]}) -> (params, state)`: lets the named rows catch up with the
         updates that they missed, so that the forward pass reads what it would under the dense optimizer. A row number
-        of V or more is padding. Nothing to do unless the mode is "exact".
+        below 0, or of V or more, is padding. Nothing to do unless the mode is "exact".
       flush: `flush(params, state) -> (params, state)`: the same for all rows, before a table is read whole.
       skip: `skip(state) -> state`: no row has missed anything up to now; for tables that were frozen so far.
       renew: `renew(state) -> state`, with no row lagging behind: takes over a state that was made by a `Rowwise` with
@@ -73,6 +75,7 @@ def rowwise(
     *,
     tables: Collection[str] = ("",),
     missed: Missed | None = None,
+    proven: bool = False,
 ) -> Rowwise:
     """Make an elementwise optax transformation act on the touched rows of tables.
 
@@ -87,107 +90,108 @@ def rowwise(
       missed: "exact": the closed form of `inner`'s updates with gradient zero (`windownet.optim.missed`); without it
         they are replayed one by one, for touched rows only. That is right where a table's updates rest on no other
         state than its rows', counts of updates and numbers that stay as they are. A number that a person changes in
-        the state, as of `optax.inject_hyperparams`, counts for missed updates too: `flush` before.
+        the state, as of `optax.inject_hyperparams`, counts for replayed updates too: `flush` before. A closed form
+        looks ahead with the rates that it was made of: `flush`, then `renew` by a `Rowwise` of the others.
+      proven: "exact": whether to leave out what `init` else makes sure of, by a few updates of a small table: that
+        `inner` works row by row, and that `missed` is its closed form. It takes some tenths of a second.
 
     Returns:
       An optax transformation with `touch`, `flush`, `skip` and `renew`.
 
     Raises:
-      ValueError: an unknown mode; a table that the parameters do not have.
+      ValueError: an unknown mode; a table that the parameters do not have; `missed` is of another `inner`.
       TypeError: a table is not [V, D], its gradient is not a `RowSparse`, or `inner` keeps a state for it that is not
-        elementwise or, where missed updates are replayed, that changes in a way that cannot be told later (schedule
-        free, `optax.MultiSteps`, noise, norms of moments, ...).
+        elementwise; "exact": a row's updates depend on other rows (LAMB, Muon, clipping by a block's norm, ...) or,
+        where missed updates are replayed, on what cannot be told later (schedule free, `optax.MultiSteps`, noise, ...).
     """
     if mode not in get_args(Mode):
         raise ValueError(f"rowwise: mode must be one of {', '.join(get_args(Mode))}, got {mode!r}")
     names = tuple(tables)
+    if isinstance(tables, str) or not names:
+        raise ValueError(f"rowwise: tables must be a collection of names, at least one, got {tables!r}")
+    exact, inner = mode == "exact", optax.with_extra_args_support(inner)
+    closed = missed if exact else None
 
     def init(params: Any) -> RowwiseState:
-        found = _tables(params, names)
-        owners = _state_tables(inner, params, names)
-        exact = mode == "exact"
-        if exact and missed is None:
-            one_row = {name: jnp.ones((1, table.shape[1]), table.dtype) for name, table in found.items()}
-            owned = [owner is not None for owner in owners]
-            require_replayable(inner, _only(params, one_row), owned, lambda tree: _tables(tree, names).values())
-        now = missed.begin() if missed is not None else jnp.zeros(0, jnp.float32)
+        found = slabs.tables(params, names)
+        owners = slabs.owners_of(inner, params, names)
+        if exact and not proven:
+            require_exact(inner, closed, params, owners, names)
+        now = jnp.zeros(0, jnp.float32) if closed is None else closed.begin()
         return RowwiseState(
             inner=inner.init(params),
             step=jnp.zeros((), jnp.int32),
             last={name: jnp.zeros(table.shape[0], jnp.int32) for name, table in found.items()} if exact else {},
-            outlook={name: jnp.tile(now, (table.shape[0], 1)) for name, table in found.items()}
-            if exact and missed is not None
-            else {},
+            outlook={name: jnp.tile(now, (table.shape[0], 1)) for name, table in found.items()} if closed else {},
             now=now,
         )
 
-    def update(updates: Any, state: RowwiseState, params: Any | None = None) -> tuple[Any, RowwiseState]:
+    def update(updates: Any, state: RowwiseState, params: Any | None = None, **extra: Any) -> tuple[Any, RowwiseState]:
         if params is None:
             raise ValueError("rowwise: update needs params")
         sparse = _gradients(updates, params, names)
         step = state.step + 1
         if mode == "dense":
-            dense = _replace(updates, {name: g.to_dense() for name, g in sparse.items()})
-            updates, inner_state = inner.update(dense, state.inner, params)
+            dense = slabs.replace(updates, {name: g.to_dense() for name, g in sparse.items()})
+            updates, inner_state = inner.update(dense, state.inner, params, **extra)
             return updates, state._replace(inner=inner_state, step=step)
         merged = {name: g.merged() for name, g in sparse.items()}
         rows = {name: g.rows for name, g in merged.items()}
-        # An empty slot must count for nothing in a norm over all gradients.
-        slabs = {name: jnp.where((g.rows < g.height)[:, None], g.values, 0) for name, g in merged.items()}
-        found = _tables(params, names)
-        owners = _state_tables(inner, params, names)
+        found = slabs.tables(params, names)
+        owners = slabs.owners_of(inner, params, names)
         new_updates, new_inner = inner.update(
-            _replace(updates, slabs),
-            _map_state(state.inner, owners, lambda leaf, owner: _take(leaf, rows[owner.table])),
-            _replace(params, {name: _take(table, rows[name]) for name, table in found.items()}),
+            slabs.replace(updates, {name: _without_empty(g) for name, g in merged.items()}),
+            slabs.map_owned(state.inner, owners, lambda leaf, owner: take(leaf, rows[owner.table])),
+            slabs.replace(params, {name: take(table, rows[name]) for name, table in found.items()}),
+            **extra,
         )
-        new_slabs = _tables(new_updates, names)
-        out = {name: RowSparse(rows[name], slab, found[name].shape[0], unique=True) for name, slab in new_slabs.items()}
-        inner_state = _put_state(state.inner, new_inner, owners, rows)
-        now = missed.note(step, state.now) if missed is not None else state.now
-        return _replace(new_updates, out), RowwiseState(
-            inner=inner_state,
+        moved = slabs.tables(new_updates, names)
+        out = {name: RowSparse(rows[name], slab, found[name].shape[0], unique=True) for name, slab in moved.items()}
+        now = state.now if closed is None else closed.note(step, state.now)
+        return slabs.replace(new_updates, out), RowwiseState(
+            inner=slabs.put_state(state.inner, new_inner, owners, rows),
             step=step,
-            last={name: _put(last, rows[name], step) for name, last in state.last.items()},
-            outlook={name: _put(outlook, rows[name], now) for name, outlook in state.outlook.items()},
+            last={name: put(last, rows[name], step) for name, last in state.last.items()},
+            outlook={name: put(outlook, rows[name], now) for name, outlook in state.outlook.items()},
             now=now,
         )
 
     def touch(params: Any, state: RowwiseState, rows: Mapping[str, Any]) -> tuple[Any, RowwiseState]:
-        if mode != "exact":
+        if set(rows) != set(names):
+            raise ValueError(f"rowwise: touch needs the rows of {', '.join(names)}, got those of {', '.join(rows)}")
+        if not exact:
             return params, state
         given = {name: widened(jnp.asarray(rows[name])) for name in names}
-        found, owners = _tables(params, names), _state_tables(inner, params, names)
-        slabs = {name: _take(table, given[name]) for name, table in found.items()}
-        states = _map_state(state.inner, owners, lambda leaf, owner: _take(leaf, given[owner.table]))
-        outlook = {name: _take(state.outlook[name], given[name]) for name in state.outlook}
-        last = {name: state.last[name].at[given[name]].get(mode="fill", fill_value=0) for name in names}
+        found, owners = slabs.tables(params, names), slabs.owners_of(inner, params, names)
+        values = {name: take(table, given[name]) for name, table in found.items()}
+        states = slabs.map_owned(state.inner, owners, lambda leaf, owner: take(leaf, given[owner.table]))
+        outlook = {name: take(state.outlook[name], given[name]) for name in state.outlook}
+        last = {name: take(state.last[name], given[name]) for name in names}
         # An empty slot has missed nothing.
-        last = {name: jnp.where(given[name] < found[name].shape[0], n, state.step) for name, n in last.items()}
-        if missed is None:
-            slabs, states = _replay(inner, _replace(params, slabs), states, owners, names, last, state.step)
+        last = {name: jnp.where(_is_row(given[name], found[name]), n, state.step) for name, n in last.items()}
+        if closed is None:
+            values, states = replay(inner, slabs.replace(params, values), states, owners, names, last, state.step)
         else:
             for name in names:
-                fields = {owner.field: leaf for owner, leaf in _owned(states, owners) if owner.table == name}
+                fields = slabs.fields_of(states, owners, name)
                 count = state.step - last[name]
-                slabs[name], fields = missed.catch_up(slabs[name], fields, count, outlook[name], state.now)
-                states = _with_fields(states, owners, name, fields)
+                values[name], fields = closed.catch_up(values[name], fields, count, outlook[name], state.now)
+                states = slabs.with_fields(states, owners, name, fields)
         # These are `state.step` and `state.now`, written so that they depend on what was read: else XLA may order the
         # write before the read, and keep what is to be read in a copy of all V rows.
         step = {name: jnp.maximum(last[name], state.step) for name in names}
         now = {name: jnp.where((last[name] <= state.step)[:, None], state.now, o) for name, o in outlook.items()}
-        return _replace(params, {name: _put(found[name], given[name], slab) for name, slab in slabs.items()}), (
-            RowwiseState(
-                inner=_put_state(state.inner, states, owners, given),
-                step=state.step,
-                last={name: _put(n, given[name], step[name]) for name, n in state.last.items()},
-                outlook={name: _put(o, given[name], now[name]) for name, o in state.outlook.items()},
-                now=state.now,
-            )
+        params = slabs.replace(params, {name: put(found[name], given[name], slab) for name, slab in values.items()})
+        return params, RowwiseState(
+            inner=slabs.put_state(state.inner, states, owners, given),
+            step=state.step,
+            last={name: put(n, given[name], step[name]) for name, n in state.last.items()},
+            outlook={name: put(o, given[name], now[name]) for name, o in state.outlook.items()},
+            now=state.now,
         )
 
     def flush(params: Any, state: RowwiseState) -> tuple[Any, RowwiseState]:
-        return touch(params, state, {n: jnp.arange(t.shape[0]) for n, t in _tables(params, names).items()})
+        return touch(params, state, {n: jnp.arange(t.shape[0]) for n, t in slabs.tables(params, names).items()})
 
     def skip(state: RowwiseState) -> RowwiseState:
         return state._replace(
@@ -196,7 +200,7 @@ def rowwise(
         )
 
     def renew(state: RowwiseState) -> RowwiseState:
-        return state if missed is None else skip(state._replace(now=missed.renew(state.step, state.now)))
+        return state if closed is None else skip(state._replace(now=closed.renew(state.step, state.now)))
 
     transformation = Rowwise(init, update)
     transformation.touch, transformation.flush, transformation.skip = touch, flush, skip
@@ -204,47 +208,14 @@ def rowwise(
     return transformation
 
 
-class _Owner(NamedTuple):
-    """Which table a leaf of the inner state belongs to, and the name of its field: mu, nu, trace, ..."""
-
-    table: str
-    field: str
-
-
-def _take(table: jax.Array, rows: jax.Array) -> jax.Array:
-    return table.at[rows].get(mode="fill", fill_value=0, wrap_negative_indices=False)
-
-
-def _put(table: jax.Array, rows: jax.Array, values: jax.Array) -> jax.Array:
-    values = jnp.broadcast_to(values, (*rows.shape, *table.shape[1:])).astype(table.dtype)
-    return table.at[rows].set(values, mode="drop", wrap_negative_indices=False)
-
-
-def _name(path: tuple[Any, ...]) -> str:
-    return jax.tree_util.keystr(path, simple=True, separator=".")
-
-
-def _is_row_sparse(x: Any) -> bool:
-    return isinstance(x, RowSparse)
-
-
-def _tables(tree: Any, names: tuple[str, ...]) -> dict[str, Any]:
-    leaves = {_name(path): leaf for path, leaf in jax.tree.leaves_with_path(tree, is_leaf=_is_row_sparse)}
-    if missing := [name for name in names if name not in leaves]:
-        raise ValueError(f"rowwise: tables must be leaves of the parameters, got {missing}; they have {list(leaves)}")
-    for name in names:
-        if len(leaves[name].shape) != 2:
-            raise TypeError(f"rowwise: table {name!r} must be [V, D], got {list(leaves[name].shape)}")
-    return {name: leaves[name] for name in names}
-
-
 def _gradients(updates: Any, params: Any, names: tuple[str, ...]) -> dict[str, RowSparse]:
-    found, tables = _tables(updates, names), _tables(params, names)
+    found, tables = slabs.tables(updates, names), slabs.tables(params, names)
     for name, gradient in found.items():
         if not isinstance(gradient, RowSparse):
             raise TypeError(
                 f"rowwise: the gradient of table {name!r} must be a RowSparse, got an array {list(gradient.shape)}; "
-                "take it with windownet.autodiff.value_and_grad(..., row_sparse=True)"
+                "take it with windownet.autodiff.value_and_grad(..., row_sparse=True) of a function that only looks it "
+                "up; that of a table which a step does not look up is RowSparse.nothing(table)"
             )
         if gradient.shape != tables[name].shape:
             raise TypeError(
@@ -254,102 +225,11 @@ def _gradients(updates: Any, params: Any, names: tuple[str, ...]) -> dict[str, R
     return found
 
 
-def _replace(tree: Any, leaves: Mapping[str, Any]) -> Any:
-    def exchange(path: tuple[Any, ...], leaf: Any) -> Any:
-        return leaves.get(_name(path), leaf)
-
-    return jax.tree.map_with_path(exchange, tree, is_leaf=_is_row_sparse)
+def _without_empty(gradient: RowSparse) -> jax.Array:
+    # An empty slot must count for nothing in a norm over all gradients.
+    return jnp.where(_is_row(gradient.rows, gradient)[:, None], gradient.values, 0)
 
 
-def _state_tables(inner: optax.GradientTransformation, params: Any, names: tuple[str, ...]) -> list[_Owner | None]:
-    # A leaf of the state belongs to a table if it grows with it: that needs no knowledge of the transformation.
-    types = jax.eval_shape(lambda: params)
-    base = jax.tree.leaves_with_path(jax.eval_shape(inner.init, types))
-    owners: list[_Owner | None] = [None] * len(base)
-    for name, table in _tables(types, names).items():
-        height, width = table.shape
-        taller = jax.eval_shape(lambda h=height + 1, w=width, d=table.dtype: jnp.zeros((h, w), d))
-        grown = jax.tree.leaves(jax.eval_shape(inner.init, _replace(types, {name: taller})))
-        for n, ((path, leaf), other) in enumerate(zip(base, grown, strict=True)):
-            if leaf.shape == other.shape:
-                continue
-            if other.shape != taller.shape:
-                raise TypeError(
-                    f"rowwise: the inner transformation must be elementwise, but its state {_name(path)} for table "
-                    f"{name!r} {list(table.shape)} has shape {list(leaf.shape)}"
-                )
-            fields = [key.name for key in path if isinstance(key, jax.tree_util.GetAttrKey)]
-            owners[n] = _Owner(name, fields[-1] if fields else "")
-    return owners
-
-
-def _owned(state: Any, owners: list[_Owner | None]) -> list[tuple[_Owner, Any]]:
-    return [(owner, leaf) for owner, leaf in zip(owners, jax.tree.leaves(state), strict=True) if owner is not None]
-
-
-def _map_state(state: Any, owners: list[_Owner | None], function: Callable[[Any, _Owner], Any]) -> Any:
-    leaves, tree = jax.tree.flatten(state)
-    pairs = zip(owners, leaves, strict=True)
-    return jax.tree.unflatten(tree, [leaf if owner is None else function(leaf, owner) for owner, leaf in pairs])
-
-
-def _with_fields(state: Any, owners: list[_Owner | None], table: str, fields: Mapping[str, Any]) -> Any:
-    return _map_state(state, owners, lambda leaf, owner: fields[owner.field] if owner.table == table else leaf)
-
-
-def _put_state(full: Any, slabs: Any, owners: list[_Owner | None], rows: Mapping[str, Any]) -> Any:
-    # What belongs to no table (counts, the moments of other leaves) is the slabs' side: it has just been updated.
-    leaves, tree = jax.tree.flatten(slabs)
-    pairs = zip(owners, jax.tree.leaves(full), leaves, strict=True)
-    return jax.tree.unflatten(
-        tree, [slab if owner is None else _put(leaf, rows[owner.table], slab) for owner, leaf, slab in pairs]
-    )
-
-
-def _only(params: Any, slabs: Mapping[str, Any]) -> Any:
-    # All other leaves are left out by giving them no elements.
-    empty = jax.tree.map(lambda x: jnp.zeros((0, *x.shape[1:]), x.dtype) if x.ndim else x, params)
-    return _replace(empty, slabs)
-
-
-def _replay(
-    inner: optax.GradientTransformation,
-    params: Any,
-    state: Any,
-    owners: list[_Owner | None],
-    names: tuple[str, ...],
-    last: Mapping[str, jax.Array],
-    step: jax.Array,
-) -> tuple[dict[str, jax.Array], Any]:
-    slabs = _tables(params, names)
-    params = _only(params, slabs)
-    fresh, tree = jax.tree.flatten(inner.init(params))
-    # A scalar is the state's own: a person may have changed a rate since `init`.
-    begun = [
-        leaf if owner is not None or not leaf.ndim else empty
-        for owner, leaf, empty in zip(owners, jax.tree.leaves(state), fresh, strict=True)
-    ]
-    owned = [owner is not None for owner in owners]
-    state_then = jax.tree.unflatten(tree, begun)
-    counts = counters(inner, params, state_then, owned, lambda tree: _tables(tree, names).values())
-
-    def one(carry: tuple[jax.Array, dict[str, jax.Array], list[Any]]) -> Any:
-        k, slabs, leaves = carry
-        at = [jnp.asarray(k, leaf.dtype) if is_count else leaf for is_count, leaf in zip(counts, leaves, strict=True)]
-        zeros = jax.tree.map(jnp.zeros_like, params)
-        updates, after = inner.update(zeros, jax.tree.unflatten(tree, at), _replace(params, slabs))
-        behind = {name: (last[name] <= k)[:, None] for name in names}
-        moved = optax.apply_updates(slabs, _tables(updates, names))
-        slabs = {name: jnp.where(behind[name], moved[name], slabs[name]) for name in names}
-        leaves = [
-            old if owner is None else jnp.where(behind[owner.table], new, old)
-            for owner, old, new in zip(owners, leaves, jax.tree.leaves(after), strict=True)
-        ]
-        return k + 1, slabs, leaves
-
-    first = jnp.min(jnp.concatenate(list(last.values())), initial=step)
-    _, slabs, leaves = jax.lax.while_loop(lambda carry: carry[0] < step, one, (first, slabs, begun))
-    kept = [
-        leaf if owner is None else new for owner, leaf, new in zip(owners, jax.tree.leaves(state), leaves, strict=True)
-    ]
-    return slabs, jax.tree.unflatten(jax.tree.structure(state), kept)
+def _is_row(rows: jax.Array, table: Any) -> jax.Array:
+    height: int = table.shape[0]
+    return (rows >= 0) & (rows < height)

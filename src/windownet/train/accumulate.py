@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from windownet.autodiff import RowSparse
+from windownet.autodiff.rows import is_row_sparse
 from windownet.data.batches import Batch
 
 
@@ -42,8 +43,9 @@ def mean(
 
     def add(total: Any, numbered: tuple[tuple[Any, ...], jax.Array]) -> tuple[Any, None]:
         part = Batch(batch.rows, *numbered[0])
-        share = jnp.sum(part.mask) / count
-        return jax.tree.map(lambda t, x: _plus(t, x, share), total, one(*numbered), is_leaf=_is_row_sparse), None
+        # Where no window counts, what does not depend on windows still does.
+        share = jnp.where(count > 0, jnp.sum(part.mask) / jnp.maximum(count, 1), 1 / parts)
+        return jax.tree.map(lambda t, x: _plus(t, x, share), total, one(*numbered), is_leaf=is_row_sparse), None
 
     like = jax.eval_shape(one, tuple(array[0] for array in windows), 0)
     nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), like)
@@ -60,7 +62,3 @@ def _plus(total: Any, added: Any, share: jax.Array) -> Any:
     if isinstance(added, RowSparse):
         return dataclasses.replace(added, values=_plus(total.values, added.values, share))
     return total + share.astype(added.dtype) * added
-
-
-def _is_row_sparse(x: Any) -> bool:
-    return isinstance(x, RowSparse)

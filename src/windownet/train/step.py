@@ -119,7 +119,7 @@ class Training:
         loss, gradient = accumulate.mean(
             lambda part, key: loss_and_gradient(others, part, key), batch, key, self._parts
         )
-        nothing = RowSparse(jnp.zeros(0, jnp.int32), jnp.zeros((0, words.shape[1]), words.dtype), len(words), True)
+        nothing = RowSparse.nothing(words)
         after, norms = self._updated(state, {**gradient, TABLE: nothing}, watch)
         # A dense optimizer would let the table decay all the same.
         after = after._replace(params={**after.params, TABLE: words})

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from windownet.autodiff.graph import Cotangent, Op
+from windownet.autodiff.rows import widened
 from windownet.autodiff.scalars import Scalar, is_zero, like
 
 
@@ -84,7 +85,7 @@ def _binary_logistic(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def _binary_logistic_vjp(g: Cotangent, y: jax.Array, logits: jax.Array, labels: jax.Array) -> tuple[Cotangent, None]:
-    return (jax.nn.sigmoid(logits) - labels.astype(logits.dtype)) * (g / max(logits.size, 1)), None
+    return _logistic_delta(logits, labels) * (g / max(logits.size, 1)), None
 
 
 binary_logistic = Op("binary_logistic", _binary_logistic, _binary_logistic_vjp)
@@ -107,8 +108,7 @@ def _weighted_logistic(logits: jax.Array, labels: jax.Array, weights: jax.Array)
 def _weighted_logistic_vjp(
     g: Cotangent, y: jax.Array, logits: jax.Array, labels: jax.Array, weights: jax.Array
 ) -> tuple[Cotangent, None, Cotangent]:
-    delta = jax.nn.sigmoid(logits) - labels.astype(logits.dtype)
-    return delta * weights * g, None, _logistic_losses(logits, labels) * g
+    return _logistic_delta(logits, labels) * weights * g, None, _logistic_losses(logits, labels) * g
 
 
 weighted_logistic = Op("weighted_logistic", _weighted_logistic, _weighted_logistic_vjp)
@@ -143,8 +143,15 @@ def _logistic_losses(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return jax.nn.softplus(jnp.where(labels, -logits, logits))
 
 
+def _logistic_delta(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    # sigmoid - label; as a difference, that of a true label with a large logit would have lost all its digits.
+    wrong = jax.nn.sigmoid(jnp.where(labels, -logits, logits))
+    return jnp.where(labels, -wrong, wrong)
+
+
 def _is_label(logits: jax.Array, labels: jax.Array) -> jax.Array:
     # A comparison instead of an index: the gradient of an index is a scatter.
+    labels = widened(labels)
     classes = jax.lax.broadcasted_iota(labels.dtype, logits.shape, logits.ndim - 1)
     return classes == labels[..., None]
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from windownet.autodiff.graph import Cotangent, Op
-from windownet.autodiff.rows import RowSparse
+from windownet.autodiff.rows import RowSparse, take
 
 # Below this many rows one matrix product is faster than a scatter, which XLA runs row after row on a CPU and which
 # collides on hot rows on a GPU (benchmarks/train_step.py shows the step with either).
@@ -14,11 +14,13 @@ _ROWS_FOR_ONE_HOT = 32
 def _take_rows(table: jax.Array, rows: jax.Array, *, unique: bool = False) -> jax.Array:
     """The named rows of a table: table [V, D], rows int [U] -> [U, D].
 
-    A row number of V or more is padding: it reads zeros and its cotangent goes nowhere. `unique` promises that no row
-    below V is named twice, which saves merging them.
+    A row number below 0, or of V or more, is padding: it reads zeros and its cotangent goes nowhere. `unique` promises
+    that no other is named twice, which saves merging them.
     """
     _require_table("take_rows", table, rows)
-    return jnp.asarray(table).at[rows].get(mode="fill", fill_value=0, wrap_negative_indices=False)
+    if jnp.ndim(rows) != 1:
+        raise TypeError(f"take_rows: required rows int [U], got {list(jnp.shape(rows))}; embed takes ids of any shape")
+    return take(table, rows)
 
 
 def _take_rows_vjp(
@@ -33,7 +35,7 @@ take_rows = Op("take_rows", _take_rows, _take_rows_vjp)
 def _embed(table: jax.Array, ids: jax.Array) -> jax.Array:
     """The vector of every id: table [U, D], ids int [...] in 0..U-1 -> [..., D].
 
-    An id that occurs n times gets the sum of its n cotangents.
+    An id that occurs n times gets the sum of its n cotangents; one beyond the ends counts as the last, or the first.
     """
     _require_table("embed", table, ids)
     return jnp.asarray(table).at[ids].get(mode="clip", wrap_negative_indices=False)
@@ -42,7 +44,8 @@ def _embed(table: jax.Array, ids: jax.Array) -> jax.Array:
 def _embed_vjp(g: Cotangent, y: jax.Array, table: jax.Array, ids: jax.Array) -> tuple[Cotangent, None]:
     flat, upstream = ids.reshape(-1), g.reshape(ids.size, table.shape[1])
     if table.shape[0] <= _ROWS_FOR_ONE_HOT:
-        return jax.nn.one_hot(flat, table.shape[0], dtype=g.dtype, axis=0) @ upstream, None
+        clipped = jnp.clip(flat, 0, table.shape[0] - 1)
+        return jax.nn.one_hot(clipped, table.shape[0], dtype=g.dtype, axis=0) @ upstream, None
     return jnp.zeros_like(table).at[flat].add(upstream, mode="clip", wrap_negative_indices=False), None
 
 

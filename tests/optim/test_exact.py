@@ -1,0 +1,78 @@
+"""What an exact rowwise refuses because a small table shows that it would be wrong."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+from optax import contrib
+
+from windownet.optim import missed
+from windownet.optim.missed import Missed
+from windownet.optim.rowwise import rowwise
+
+PARAMS = {"table": jnp.ones((50, 8)), "bias": jnp.ones(3)}
+WARM = optax.warmup_cosine_decay_schedule(0.0, 1e-2, 1000, 2000)
+
+
+def begin(inner: optax.GradientTransformation, closed: Missed | None = None, **options: Any) -> Any:
+    return rowwise(inner, "exact", tables=["table"], missed=closed, **options).init(PARAMS)
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [
+        optax.lamb(0.1),
+        optax.lars(0.1),
+        optax.fromage(0.1),
+        optax.adafactor(0.1),
+        contrib.muon(0.1),
+        optax.chain(optax.adaptive_grad_clip(0.1), optax.sgd(0.1)),
+        optax.chain(optax.clip_by_block_rms(0.01), optax.sgd(0.1)),
+        optax.chain(optax.trace(0.9), optax.masked(optax.clip_by_global_norm(1.0), {"table": True, "bias": False})),
+    ],
+    ids=["lamb", "lars", "fromage", "adafactor", "muon", "columns", "block", "norm of moments"],
+)
+def test_rows_that_depend_on_one_another(inner: optax.GradientTransformation) -> None:
+    with pytest.raises(TypeError, match="updates of each row of table 'table' that depend on that row alone, got some"):
+        begin(inner)
+    rowwise(inner, "lazy", tables=["table"]).init(PARAMS)
+
+
+FORMS = {
+    "sgd": (optax.sgd(WARM), missed.decay(WARM)),
+    "momentum": (optax.sgd(1e-3, 0.99), missed.momentum(1e-3, 0.99)),
+    "adagrad": (optax.adagrad(0.1), missed.decay(0.1, sum_of_squares=1.0)),
+    "adamw": (optax.adamw(WARM, weight_decay=0.1), missed.adam(WARM, weight_decay=0.1)),
+    "nadam": (optax.nadam(1e-3), missed.adam(1e-3, nesterov=True)),
+    "epsilon": (optax.adam(1e-3, eps=1e-3), missed.adam(1e-3, eps=1e-3)),
+    "clipped": (optax.chain(optax.clip_by_global_norm(0.1), optax.adam(1e-3)), missed.adam(1e-3)),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_right_forms_pass(name: str) -> None:
+    inner, closed = FORMS[name]
+    assert jax.jit(lambda: begin(inner, closed))().now.shape == (4,)
+
+
+@pytest.mark.parametrize(
+    ("inner", "closed", "message"),
+    [
+        (optax.adam(1e-3), missed.adam(2e-3), "off by 1 of what 24 missed updates of table 'table' do"),
+        (optax.adamw(1e-2, weight_decay=0.1), missed.adam(1e-2), "off by"),
+        (optax.adabelief(1e-3), missed.adam(1e-3), "off by"),
+        (optax.adam(1e-3, eps_root=1e-3), missed.adam(1e-3), "off by"),
+        (optax.sgd(0.1, 0.9, nesterov=True), missed.momentum(0.1, 0.9), "off by"),
+        (optax.rmsprop(0.1, decay=0.9), missed.decay(0.1, nu=0.99), "off by"),
+        (optax.amsgrad(1e-3), missed.adam(1e-3), "a state of table 'table' of mu, nu, got mu, nu, nu_max; leave"),
+        (optax.rmsprop(0.1, centered=True), missed.decay(0.1, nu=0.9), "of nu, got mu, nu"),
+        (optax.chain(optax.trace(0.9), optax.trace(0.5)), missed.momentum(1.0, 0.9), "of trace, got trace, trace"),
+    ],
+)
+def test_forms_of_another_transformation(inner: Any, closed: Missed, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        begin(inner, closed)
+    if "off by" in message:
+        begin(inner, closed, proven=True)
