@@ -51,6 +51,14 @@ def test_runs_whose_rows_have_no_closed_form_are_replayed(base: schema.Config) -
         assert one.losses == pytest.approx(other.losses, rel=1e-3)
 
 
+def test_every_seed_is_scored_on_the_same_sentences_where_some_are_held_out(base: schema.Config) -> None:
+    base = config.change(base, {"data.dev": "", "data.dev_share": 0.3})
+    dev = [prepare(config.change(base, {"train.seed": seed})).splits.dev for seed in (3, 4)]
+    assert dev[0] == dev[1]
+    both = experiment.run(base, experiment.grid({"train.seed": [3, 4]}))
+    assert both[1].dev == experiment.run(base, [{"train.seed": 4}])[0].dev
+
+
 def test_outcomes_are_those_of_single_runs(base: schema.Config, tmp_path: Path) -> None:
     rates, decays = [0.003, 0.03], [0.0, 0.5]
     settings = experiment.grid(

@@ -85,7 +85,7 @@ def run(
     Args:
       config: what all runs share.
       settings: what each run changes, {"section.key": value}. Runs that differ in nothing but `VARIED` and `INITIAL`
-        are computed together. Sentences held out where there is no dev part are chosen by the first run's seed.
+        are computed together.
       console: where to show how it goes, and first each thing to look at before the runs are trusted.
       every: score dev after so many epochs, and after the last.
       finished: is given each run's place in `settings` and its outcome as soon as its program ends, so that these are
@@ -93,7 +93,7 @@ def run(
 
     Returns:
       The outcomes, in the order of `settings`; each is that of `windownet train` with these settings, up to rounding,
-      if every epoch is scored and there is a dev part. A run whose loss is not finite goes on; `losses` shows it.
+      if every epoch is scored. A run whose loss is not finite goes on; `losses` shows it.
 
     Raises:
       InputError: a setting is wrong, or the data is; or the rate falls with dev scores that are not taken.
@@ -123,7 +123,7 @@ def run(
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("runs x epochs", total=sum(c.train.epochs for c in configs))
         for numbers in groups.values():
-            prepared = ready.pop() if ready else _prepared(configs[numbers[0]], configs[0])
+            prepared = ready.pop() if ready else prepare(configs[numbers[0]])
             program = _Program([configs[n] for n in numbers], prepared, every)
             for _ in program.epochs():
                 bar.advance(task, len(numbers))
@@ -149,17 +149,13 @@ def _ready(groups: Sequence[Sequence[Config]], console: Console) -> list[Prepare
     first: list[Prepared] = []
     lines: dict[str, None] = {}
     for configs in groups:
-        prepared = _prepared(configs[0], groups[0][0])
+        prepared = prepare(configs[0])
         told = (cautions(dataclasses.replace(prepared, config=config)) for config in configs)
         lines |= dict.fromkeys((*prepared.words.warnings, *itertools.chain.from_iterable(told)))
         first = first or [prepared]
     for line in lines:
         console.print(f"warning: {line}", style="yellow", highlight=False, soft_wrap=True, markup=False)
     return first
-
-
-def _prepared(config: Config, splits: Config) -> Prepared:
-    return prepare(config_module.change(config, {SEED: splits.train.seed}))
 
 
 def _is_replayed(config: Config) -> bool:

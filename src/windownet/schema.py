@@ -100,7 +100,12 @@ class DataConfig(Section):
     dev: str = Field("", description="development part, likewise; empty: dev_share of train is held out for it")
     test: str = Field("", description="test part, likewise; empty: none")
     limit: int = Field(0, ge=0, description="use only so many sentences of train, drawn evenly from it; 0: all")
-    dev_share: float = Field(0.1, gt=0, lt=1, description="share of the training sentences held out if dev is empty")
+    dev_share: float = Field(
+        0.1,
+        gt=0,
+        lt=1,
+        description="share of the training sentences held out if dev is empty; whatever the seed, the same ones",
+    )
     scheme: Scheme = Field("IOB2", description="tag scheme that the source is written in")
     drop_types: tuple[str, ...] = Field((), description="entity types whose mentions are read as no mention")
     word_column: int = Field(0, description="columns: number of the word's column from 0; negative: from the end")

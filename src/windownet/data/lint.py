@@ -98,7 +98,7 @@ def lint(config: Config) -> LintReport:
     Raises:
       InputError: a part, or the file of vectors, cannot be read.
     """
-    splits = sources.load(config.data, config.train.seed)
+    splits = sources.load(config.data)
     parts = {"train": splits.train, "dev": splits.dev, "test": splits.test}
     parts = {name: sentences for name, sentences in parts.items() if sentences}
     figures = _figures(config, parts)

@@ -24,9 +24,9 @@ import optax
 from windownet.autodiff import RowSparse
 from windownet.autodiff.rows import put, take, widened
 from windownet.optim import slabs
+from windownet.optim.exact import require_exact
 from windownet.optim.missed import Missed
 from windownet.optim.replay import replay
-from windownet.optim.exact import require_exact
 
 Mode = Literal["lazy", "exact", "dense"]
 

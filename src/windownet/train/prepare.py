@@ -68,7 +68,7 @@ def prepare(config: Config, console: Console | None = None) -> Prepared:
         a step has more batches than the data, the run more steps than 32 bits count, or a pattern of parameters
         matches none.
     """
-    splits = sources.load(config.data, config.train.seed)
+    splits = sources.load(config.data)
     types = {span.type for sentence in splits.train for span in tags.spans(sentence.tags)}
     if not types:
         raise InputError(
