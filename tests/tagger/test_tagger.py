@@ -9,7 +9,7 @@ from windownet.data.sentences import Sentence
 from windownet.data.vocabulary import PADDING, Normalization, Vocabulary
 from windownet.schema import Config
 from windownet.tagger import tagger
-from windownet.tagger.artifact import Artifact, network
+from windownet.tagger.artifact import Artifact, network, save
 from windownet.tagger.tagger import Predictor, Tagger, by_sentence, score, unseen_types
 
 WORDS = ("<padding>", "<rare>", "a", "b", "c", "D", "Ee", "fF", "1")
@@ -75,6 +75,18 @@ def test_two_programs_serve_sentences_of_every_length(made):
         numbers = predict(made.params, encode([["a"] * length], made.vocabulary, made.config.model.window // 2))
         assert (numbers.shape, numbers.dtype) == ((length,), np.int32)
     assert predict._best._cache_size() == 2
+
+
+def test_a_folder_is_loaded_by_its_name(made, loaded, tmp_path):
+    save(made, tmp_path / "model")
+    for name in (str(tmp_path), tmp_path / "model"):
+        assert Tagger.load(name).tag([["Rome", "slept"]]) == loaded.tag([["Rome", "slept"]])
+
+
+@pytest.mark.parametrize("sentences", ["Rome slept", ["Rome slept"], [["Rome"], "slept"]])
+def test_a_text_is_no_list_of_words(loaded, sentences):
+    with pytest.raises(TypeError, match=r"required sentences as lists of words, got the text '.*'; .*tokens.words"):
+        loaded.tag(sentences)
 
 
 def test_nothing_is_tagged_with_nothing(loaded):

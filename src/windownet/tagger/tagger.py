@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -14,6 +15,7 @@ from windownet.data.scores import Scores
 from windownet.data.sentences import Sentence
 from windownet.data.tags import convert, spans
 from windownet.model.network import Params, WindowNetwork
+from windownet.tagger import artifact
 from windownet.tagger.artifact import Artifact
 
 # Windows a call: a small program for a line at a time, a large one for the rest. Every shape is compiled once.
@@ -44,15 +46,29 @@ class Predictor:
 class Tagger:
     """Tags sentences with a loaded model."""
 
-    def __init__(self, artifact: Artifact) -> None:
-        self._artifact = artifact
-        self._predict = Predictor(artifact.network)
-        self._params = jax.device_put(artifact.params)
+    def __init__(self, model: Artifact) -> None:
+        self._model = model
+        self._predict = Predictor(model.network)
+        self._params = jax.device_put(model.params)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Tagger":
+        """The tagger of a run or model folder; see `artifact.load`."""
+        return cls(artifact.load(Path(folder)))
 
     def tag(self, sentences: Sequence[Sequence[str]]) -> list[list[str]]:
-        """The tags, in the model's scheme, of every word of every sentence."""
-        encoded = encode(sentences, self._artifact.vocabulary, self._artifact.config.model.window // 2)
-        return by_sentence(self._predict(self._params, encoded), encoded, self._artifact.tags)
+        """The tags, in the model's scheme, of every word of every sentence; `data.tags.spans` makes mentions of them.
+
+        Raises:
+          TypeError: a sentence is a text, not its words; `data.tokens.words` parts one.
+        """
+        if text := next((sentence for sentence in (sentences, *sentences) if isinstance(sentence, str)), None):
+            raise TypeError(
+                f"Tagger.tag: required sentences as lists of words, got the text {text[:40]!r}; "
+                "windownet.data.tokens.words parts one"
+            )
+        encoded = encode(sentences, self._model.vocabulary, self._model.config.model.window // 2)
+        return by_sentence(self._predict(self._params, encoded), encoded, self._model.tags)
 
 
 def by_sentence(numbers: np.ndarray, encoded: Encoded, tags: Sequence[str]) -> list[list[str]]:
