@@ -48,7 +48,7 @@ def tag_text(tagger: Tagger, stream: BinaryIO, write: Write, *, name: str, schem
 
 
 def tag_columns(tagger: Tagger, stream: BinaryIO, write: Write, *, name: str, layout: ColumnFormat, form: str) -> None:
-    """Tag column files: as `tag_text`, but "column" repeats columns before the tag, and other lines as they are.
+    """Tag column files: as `tag_text`, but "column" gives every line as it came, a row with its tag behind it.
 
     Raises:
       InputError: a row is not of this layout; what came before it has been written.
@@ -87,7 +87,7 @@ def _lines(stream: BinaryIO, before_waiting: Callable[[], None]) -> Iterator[byt
         first, *others = chunk.split(b"\n")
         begun.append(first)
         for line in others:
-            yield b"".join(begun)
+            yield b"".join(begun) + b"\n"
             begun = [line]
     if last := b"".join(begun):
         yield last
@@ -109,15 +109,12 @@ def _text_output(tagger: Tagger, texts: list[str], scheme: str, form: str) -> by
 
 def _column_output(tagger: Tagger, blocks: list[columns.Block], layout: ColumnFormat, form: str) -> bytes:
     tagged = tagger.tag([block.words for block in blocks])
-    out = []
+    out: list[bytes] = []
     for block, predicted in zip(blocks, tagged, strict=True):
         mentions = spans(predicted)
         if form == "column":
-            rows = zip(block.rows, encode(mentions, len(block.rows), layout.scheme), strict=True)
-            written = [layout.join([*row, tag]) for row, tag in rows]
-            for before, text in reversed(block.others):
-                written.insert(before, text)
-            out.append("".join(f"{row}\n" for row in written))
+            tags = iter(encode(mentions, len(block.words), layout.scheme))
+            out += [layout.append(line, next(tags)) if is_row else line for line, is_row in block.raw]
             continue
         if not block.words:
             continue
@@ -125,8 +122,8 @@ def _column_output(tagger: Tagger, blocks: list[columns.Block], layout: ColumnFo
         for word in block.words:
             starts.append(starts[-1] + len(word) + 1)
         tokens = [Token(word, start, start + len(word)) for word, start in zip(block.words, starts, strict=False)]
-        out.append(_sentence(" ".join(block.words), tokens, mentions, layout.scheme, form))
-    return _joined(out)
+        out.append(_joined([_sentence(" ".join(block.words), tokens, mentions, layout.scheme, form)]))
+    return b"".join(out)
 
 
 def _joined(sentences: Iterable[str]) -> bytes:
