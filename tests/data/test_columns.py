@@ -172,6 +172,12 @@ def test_a_column_is_appended_by_the_separator_of_the_line(separator, line, expe
             "f.conll:3: required a tag of IOB2 ('O', 'B-TYPE', 'I-TYPE'), got 'E-PER', a tag of",
         ),
         ("# c\na\tPER\n", {"comment": "#"}, "f.conll:2: required a tag of IOB2 ('O', 'B-TYPE', 'I-TYPE'), got 'PER'"),
+        (
+            "a\tU-PER\n",
+            {"scheme": "BIOES"},
+            "got 'U-PER', a tag of BILOU; write U- as S- and L- as E-, and set data.scheme=BIOES",
+        ),
+        ("a\tb-PER\n", {}, "got 'b-PER'; write 'B-PER' for 'b-PER', and so with every tag"),
         ("a\t\n", {}, "f.conll:1: required a tag of IOB2 ('O', 'B-TYPE', 'I-TYPE'), got ''; set data.scheme or"),
         ("a\tO\n \tO\n", {}, "f.conll:2: required a word in column 0, got an empty one (' \\tO')"),
         ("\tO\n", {"document_marker": ""}, "f.conll:1: required a word in column 0, got an empty one"),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from windownet.data.sentences import Sentence
-from windownet.data.tags import SCHEMES, problem, to_iob2
+from windownet.data.tags import SCHEMES, problem, remedy, to_iob2
 from windownet.errors import InputError
 
 SEPARATORS = ("tab", "space", "whitespace")
@@ -118,7 +118,8 @@ def stream(lines: Iterable[bytes], name: str, format: ColumnFormat) -> Iterator[
                 if tag in valid:
                     continue
                 if wrong := problem(tag, format.scheme):
-                    raise InputError(f"{name}:{line}: {wrong}; set data.scheme or data.tag_column to what the file has")
+                    advice = remedy(tag) or "set data.scheme or data.tag_column to what the file has"
+                    raise InputError(f"{name}:{line}: {wrong}; {advice}")
                 valid.add(tag)
             tags = to_iob2(written, format.scheme, format.drop_types)
         yield Sentence(tuple(block.words), tags, block.lines[0])
