@@ -76,6 +76,17 @@ def test_transitions_are_checked_in_every_scheme(look, parts):
     assert not [f for f in look(scheme="IO").findings if f.check == "transitions"]
 
 
+def test_a_column_that_is_not_the_words(look, parts):
+    rows = [text.replace("\t", "\tNN\t") for text in parts["train"] * 6]
+    parts.update(train=rows, dev=rows[:40], test=rows[40:70])
+    (first, *_) = look(word_column=1).findings
+    assert str(first) == (
+        "error: train: different words among its 1,440: only 1 ('NN'); set data.word_column to the column of the "
+        "words, if that is another one"
+    )
+    assert not [finding for finding in look().findings if finding.check == "words"]
+
+
 def test_bioes_transitions(look, parts):
     for part, sentences in parts.items():
         parts[part] = [text.replace("I-PER", "E-PER") for text in sentences]
