@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 def lint(config: Path, settings: tuple[str, ...], as_json: bool) -> None:
     """Look at the data of CONFIG before anything is trained on it.
 
-    Errors are to be mended: words that are none, tags that their scheme does not allow, types that train never has,
-    parts without mentions, more than 5 % of a part's sentences in train. Notes are to be known: a smaller overlap, types
-    with few mentions, repeated sentences and such that are tagged in two ways, very long ones, casing or digits unlike
-    train's. Exit status 1 when there is an error.
+    Errors are to be mended: a column that holds no words, tags that their scheme does not allow, types that train never
+    has, parts without mentions, more than 5 % of a part's sentences in train. Notes are to be known: a smaller overlap,
+    types with few mentions, repeated sentences and such that are tagged in two ways, very long ones, casing or digits
+    unlike train's. Exit status 1 when there is an error.
     """
     from windownet import config as config_module
     from windownet.data.lint import lint as look
