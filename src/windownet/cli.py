@@ -251,25 +251,14 @@ def drift(run: Path, words: int, as_json: bool) -> None:
     """
     from windownet.tagger import artifact
     from windownet.train.drift import of_run
-    from windownet.train.log import drift_table
+    from windownet.train.log import drift_lines, drift_table
 
     found = of_run(artifact.load(run), words)
     if as_json:
         click.echo(json.dumps(found.to_json()))
         return
     out = _console(stderr=False)
-    lines = [
-        f"{found.words:,} words, {found.trained:,} of them in training text; "
-        f"{found.untouched:,} vectors are bit for bit what they were",
-        f"words in training text moved by {found.distance:.3f} on average, from a length of {found.length:.3f}",
-        f"of their nearest words {100 * found.kept:.0f} % still are ({found.examined:,} words examined)",
-    ]
-    if found.pairs:
-        lines.append(
-            f"cosine with former nearest words that did not train: {found.gap_before:.3f} before, "
-            f"{found.gap_after:.3f} after ({found.pairs:,} pairs)"
-        )
-    for line in lines:
+    for line in drift_lines(found):
         out.print(line, highlight=False, soft_wrap=True, markup=False)
     if found.most:
         out.print(drift_table(found))

@@ -188,6 +188,28 @@ def scores_table(title: str, scores: Scores) -> Table:
     return table
 
 
+def drift_lines(drift: Drift) -> list[str]:
+    """How the word table moved, in sentences; of nothing that there are no words for."""
+    lines = [
+        f"{drift.words:,} words, {drift.trained:,} of them in training text; "
+        f"{drift.untouched:,} vectors are bit for bit what they were"
+    ]
+    if not drift.trained:
+        return [*lines, "no word of the table is in training text, so there is none that training could move"]
+    if not drift.distance:
+        return [*lines, "no word in training text moved"]
+    lines += [
+        f"words in training text moved by {drift.distance:.3f} on average, from a length of {drift.length:.3f}",
+        f"of their nearest words {100 * drift.kept:.0f} % still are ({drift.examined:,} words examined)",
+    ]
+    if drift.pairs:
+        lines.append(
+            f"cosine with former nearest words that did not train: {drift.gap_before:.3f} before, "
+            f"{drift.gap_after:.3f} after ({drift.pairs:,} pairs)"
+        )
+    return lines
+
+
 def drift_table(drift: Drift, neighbours: int = 4) -> Table:
     """The words that moved most as a table for a terminal."""
     table = Table(title="words that moved most", title_justify="left")
