@@ -21,6 +21,7 @@ from windownet.train.drift import Drift
 
 _PERCENTS = ("precision", "recall", "F1")
 _COUNTS = ("gold", "predicted", "correct")
+# Wider than any other column, so that it alone is folded.
 _FOLDED = 12
 _UNBOUNDED = 10_000
 
@@ -212,7 +213,7 @@ class _ScoresTable:
         table = Table(title=Text(self.title), title_justify="left")
         table.add_column("type", overflow="fold")
         for head in (*_PERCENTS, *(_COUNTS if counts else ())):
-            table.add_column(head, justify="right", no_wrap=True)
+            table.add_column(head, justify="right")
         for number, (name, figures) in enumerate(rows, start=2):
             counted = map(str, (figures.gold, figures.predicted, figures.correct) if counts else ())
             # Over all stands apart from the types.
