@@ -121,6 +121,8 @@ def evaluate(run: Path, file: str, settings: tuple[str, ...], as_json: bool) -> 
     from windownet.tagger.tagger import Tagger, score, unseen_types
     from windownet.train.log import scores_table
 
+    if file == "-":
+        raise InputError("-: required a labelled file, got standard input, which evaluate does not read; name a file")
     loaded = artifact.load(run)
     data = _data_config(loaded.config, settings)
     sentences = sources.read(data, file)
@@ -164,6 +166,9 @@ def tag(run: Path, file: str, settings: tuple[str, ...], form: str, columns: boo
     from windownet.tagger import artifact, stream
     from windownet.tagger.tagger import Tagger
 
+    if file.startswith("data.") and "=" in file and not Path(file).exists():
+        # Without FILE the first setting comes in its place.
+        file, settings = "-", (file, *settings)
     loaded = artifact.load(run)
     layout = sources.column_format(_data_config(loaded.config, settings))
     if unused := [setting for setting in settings if not (columns or setting.startswith("data.scheme="))]:
@@ -181,7 +186,7 @@ def tag(run: Path, file: str, settings: tuple[str, ...], form: str, columns: boo
             untagged = dataclasses.replace(layout, tag_column=None)
             stream.tag_columns(tagger, source, write, name=name, layout=untagged, form=form)
         else:
-            stream.tag_text(tagger, source, write, name=name, scheme=layout.scheme, form=form)
+            stream.tag_text(tagger, source, write, name=name, scheme=layout.scheme, form=form, warn=_warn)
 
 
 @main.command()
@@ -262,6 +267,10 @@ def drift(run: Path, words: int, as_json: bool) -> None:
         out.print(line, highlight=False, soft_wrap=True, markup=False)
     if found.most:
         out.print(drift_table(found))
+
+
+def _warn(text: str) -> None:
+    click.echo(f"warning: {text}", err=True)
 
 
 def _console(stderr: bool = True) -> "Console":

@@ -3,7 +3,7 @@
 import pytest
 
 from windownet.data import demo
-from windownet.data.misread import misread
+from windownet.data.misread import looks_like_columns, misread
 from windownet.data.sentences import Sentence
 from windownet.schema import DataConfig
 
@@ -59,3 +59,22 @@ def test_types_that_are_tags():
 
 def test_the_embedded_corpus_is_read_right():
     assert misread(DataConfig(source="demo"), demo.sentences("train")) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Anna NNP B-PER\nsaw VBD O\n\nOslo NNP B-LOC", True),
+        ("Anna\t\tB-PER \nsaw it\t\tO", True),
+        ("-DOCSTART- -X- O O\n\nEU", True),
+        ("Anna B-PER\nsaw", False),
+        ("Anna B-PER\nsaw it O", False),
+        ("Anna PER\nsaw it", False),
+        ("Vitamin O", False),
+        ("O\nO", False),
+        ("Anna saw Oslo .\nTom saw Rome .", False),
+        ("", False),
+    ],
+)
+def test_lines_of_columns(text, expected):
+    assert looks_like_columns(text.split("\n")) is expected

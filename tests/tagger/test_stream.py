@@ -257,6 +257,20 @@ def test_a_long_column_file_is_held_a_piece_at_a_time(line):
     assert written[0] == 20_000
 
 
+@pytest.mark.parametrize(("lines", "answered"), [(2, 2), (19, 19), (20, 20), (10_000, 20)])
+def test_columns_taken_for_text_are_warned_of_once_and_soon(lines, answered):
+    warnings, written = [], []
+    source = Counted(b"Anna O\n", lines, largest=20 * 7)
+
+    def warn(text):
+        warnings.append(text)
+        assert source.given == answered
+
+    stream.tag_text(Capitals(), source, written.append, name="f", scheme="IOB2", form="text", warn=warn)
+    assert warnings == ["f looks like a column file, but was taken for text, one sentence a line; give --columns"]
+    assert b"".join(written) == b"[Anna O](PER)\n" * lines
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
 @FORMS
 def test_lines_come_whole_however_they_are_read(form, size):

@@ -1,11 +1,11 @@
-"""What sentences look like where a column or the scheme was read as what it is not: allowed, but probably not meant."""
+"""What lines and sentences look like that are read as what they are not: allowed, but probably not meant."""
 
 from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from windownet.data.sentences import Sentence
-from windownet.data.tags import remedy, spans
+from windownet.data.tags import problem, remedy, spans
 from windownet.schema import DataConfig
 
 # No text has so few different words; a column of parts of speech has.
@@ -45,3 +45,16 @@ def misread(config: DataConfig, sentences: Sequence[Sentence]) -> list[Misread]:
             if how := remedy(type):
                 found.append(Misread("types", f"data.scheme = 'IO' makes {type!r} a type of its own; {how}"))
     return found
+
+
+def looks_like_columns(lines: Sequence[str]) -> bool:
+    """Whether lines of a text are rows of as many columns each, with a tag in the last one."""
+    if any(line.startswith("-DOCSTART-") for line in lines):
+        return True
+    rows = [line.split("\t") if "\t" in line else line.split() for line in lines if line.strip()]
+    # One line alone may well end in a capital O.
+    return (
+        len(rows) > 1
+        and len({len(row) for row in rows}) == 1
+        and all(len(row) > 1 and problem(row[-1].strip(), "BIOES") is None for row in rows)
+    )

@@ -6,12 +6,14 @@ whatever scheme the model predicts in.
 """
 
 import io
+import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, BinaryIO, Generic, TypeVar
 
 from windownet.data import columns
 from windownet.data.columns import ColumnFormat
+from windownet.data.misread import looks_like_columns
 from windownet.data.tags import Span, encode, spans
 from windownet.data.tokens import Token, tokenize
 from windownet.tagger.tagger import Tagger
@@ -22,9 +24,19 @@ Write = Callable[[bytes], object]
 T = TypeVar("T")
 
 _CHUNK_BYTES = 1 << 16
+_FIRST = 20
 
 
-def tag_text(tagger: Tagger, stream: BinaryIO, write: Write, *, name: str, scheme: str, form: str) -> None:
+def tag_text(
+    tagger: Tagger,
+    stream: BinaryIO,
+    write: Write,
+    *,
+    name: str,
+    scheme: str,
+    form: str,
+    warn: Callable[[str], object] | None = None,
+) -> None:
     """Tag running text, one sentence a line, tokenized by `windownet.data.tokens`.
 
     Args:
@@ -35,14 +47,23 @@ def tag_text(tagger: Tagger, stream: BinaryIO, write: Write, *, name: str, schem
       scheme: tag scheme of the output.
       form: "column", a word, a tab and its tag a row and an empty row after each sentence; "jsonl", an object a line;
         "text", the line as it was with every mention written [mention](TYPE).
+      warn: is told where the first lines look like those of a column file.
 
     Raises:
       InputError: a line is not UTF-8 or holds a NUL; what came before it has been written.
     """
     held = _Held[str](lambda texts: _text_output(tagger, texts, scheme, form), write)
     try:
-        for number, raw in enumerate(_lines(stream, held.release), start=1):
-            held.sentences.append(columns.decode_line(raw, name, number))
+        lines = enumerate(_lines(stream, held.release), start=1)
+        texts = (columns.decode_line(raw, name, number) for number, raw in lines)
+        first = []
+        for text in itertools.islice(texts, _FIRST):
+            held.sentences.append(text)
+            first.append(text)
+        if warn is not None and looks_like_columns(first):
+            warn(f"{name} looks like a column file, but was taken for text, one sentence a line; give --columns")
+        for text in texts:
+            held.sentences.append(text)
     finally:
         held.release()
 
