@@ -175,7 +175,7 @@ def test_a_column_is_appended_by_the_separator_of_the_line(separator, line, expe
         (
             "a\tU-PER\n",
             {"scheme": "BIOES"},
-            "got 'U-PER', a tag of BILOU; write U- as S- and L- as E-, and set data.scheme=BIOES",
+            "got 'U-PER', a tag of BILOU; write U- as S- and L- as E-, which data.scheme=BIOES reads",
         ),
         ("a\tb-PER\n", {}, "got 'b-PER'; write 'B-PER' for 'b-PER', and so with every tag"),
         ("a\t\n", {}, "f.conll:1: required a tag of IOB2 ('O', 'B-TYPE', 'I-TYPE'), got ''; set data.scheme or"),

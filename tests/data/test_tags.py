@@ -161,8 +161,8 @@ def test_a_problem_names_the_scheme_the_tag_and_where_it_belongs(tag, scheme, ex
         ("b-PER", "write 'B-PER' for 'b-PER', and so with every tag"),
         ("I_creative-work", "write 'I-creative-work' for 'I_creative-work', and so with every tag"),
         ("s_x", "write 'S-x' for 's_x', and so with every tag"),
-        ("U-PER", "write U- as S- and L- as E-, and set data.scheme=BIOES"),
-        ("L_PER", "write U- as S- and L- as E-, and set data.scheme=BIOES"),
+        ("U-PER", "write U- as S- and L- as E-, which data.scheme=BIOES reads"),
+        ("L_PER", "write U- as S- and L- as E-, which data.scheme=BIOES reads"),
         *((tag, None) for tag in ("O", "B-PER", "S-PER", "PER", "M-PER", "creative-work", "B_", "B", "", "loc")),
     ],
 )

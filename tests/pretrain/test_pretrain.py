@@ -252,6 +252,7 @@ def test_a_text_that_is_refused_leaves_the_folder_as_it_was(folder, settings, tm
     assert not (tmp_path / "run").exists()
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.toml").write_text(CONFIG)
+    (tmp_path / "run" / "metrics.jsonl").touch()
     (tmp_path / "run" / "vectors.txt").write_text("kept")
     assert invoke(*arguments, *settings, "--replace").exit_code == 2
     assert (tmp_path / "run" / "vectors.txt").read_text() == "kept"

@@ -41,9 +41,9 @@ def misread(config: DataConfig, sentences: Sequence[Sentence]) -> list[Misread]:
         found.append(Misread("words", f"different words among its {words:,}: only {len(forms)} ({examples}); {advice}"))
     if config.scheme == "IO":
         types = {span.type for sentence in sentences for span in spans(sentence.tags)}
-        for type in sorted(types):
-            if how := remedy(type):
-                found.append(Misread("types", f"data.scheme = 'IO' makes {type!r} a type of its own; {how}"))
+        if tags := sorted(filter(remedy, types)):
+            message = f"data.scheme = 'IO' makes types of {', '.join(map(repr, tags))}; {remedy(tags[0])}"
+            found.append(Misread("types", message))
     return found
 
 

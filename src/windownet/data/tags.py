@@ -175,7 +175,7 @@ def remedy(tag: str) -> str | None:
     if found is None or (found["prefix"] in "BIES" and found["joint"] == "-"):
         return None
     if found["prefix"] in "UL":
-        return "write U- as S- and L- as E-, and set data.scheme=BIOES"
+        return "write U- as S- and L- as E-, which data.scheme=BIOES reads"
     right = f"{found['prefix'].upper()}-{found['type']}"
     return f"write {right!r} for {tag!r}, and so with every tag"
 

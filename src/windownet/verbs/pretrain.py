@@ -66,7 +66,7 @@ def pretrain(config: Path, settings: tuple[str, ...], run_dir: Path | None, repl
 def _withdraw(folder: Path) -> None:
     from windownet.train import run_folder
 
-    # What stands in its place refuses the command that gives another text.
-    shutil.rmtree(folder)
+    # What stands in its place refuses the command that gives another text. Where something is mounted it stays, empty.
+    shutil.rmtree(folder, ignore_errors=True)
     if (old := run_folder.replaced(folder)).exists():
         old.rename(folder)
