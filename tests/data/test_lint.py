@@ -190,5 +190,17 @@ def test_the_verb_exits_as_its_findings_are(look, parts, tmp_path):
         assert ("error: test" in plain.stdout) == bad
 
 
+def test_no_figure_is_cut_on_a_narrow_terminal(look, tmp_path):
+    figures = look().parts["test"]
+    settings = [f"data.{part}={part}.conll" for part in ("train", "dev", "test")] + [f"data.root={tmp_path}"]
+    arguments = ["lint", str(tmp_path / "a.toml"), *settings, "data.separator=tab"]
+    shown = CliRunner().invoke(main, arguments, env={"COLUMNS": "40"}).stdout
+    assert "\N{HORIZONTAL ELLIPSIS}" not in shown
+    rows = {row[1].strip(): row[-2].strip() for line in shown.splitlines() if len(row := line.split("\u2502")) > 2}
+    assert (rows["sentences"], rows["words"], rows["longest"]) == ("30", "180", "6")
+    assert (rows["unknown"], rows["upper case"], rows["digits"]) == (f"{figures.unknown:.1%}", "33.3%", "16.7%")
+    assert (rows["PER"], "no vector" in rows) == ("30", False)
+
+
 def test_a_finding_says_where_it_is():
     assert str(Finding("note", "x", "dev", "this", (3, 5))) == "note: dev: this (line 3, 5)"

@@ -52,17 +52,26 @@ def _print(report: "LintReport") -> None:
 def _parts(report: "LintReport") -> "Table":
     from rich.table import Table
 
+    # A part is a column, so that a narrow terminal has room for all figures.
     table = Table()
-    table.add_column("part")
-    with_vectors = any(figures.without_vector is not None for figures in report.parts.values())
-    heads = ["sentences", "words", "longest", "unknown", "upper case", "digits"]
-    for head in heads + ["no vector"] * with_vectors:
-        table.add_column(head, justify="right")
-    for name, part in report.parts.items():
-        counts = [f"{count:,}" for count in (part.sentences, part.words, part.longest)]
-        shares = [part.unknown, part.capitalized, part.digits]
-        shares += [] if part.without_vector is None else [part.without_vector]
-        table.add_row(name, *counts, *(f"{share:.1%}" for share in shares))
+    table.add_column("")
+    for name in report.parts:
+        table.add_column(name, justify="right")
+    parts = report.parts.values()
+    for head, counts in (
+        ("sentences", [part.sentences for part in parts]),
+        ("words", [part.words for part in parts]),
+        ("longest", [part.longest for part in parts]),
+    ):
+        table.add_row(head, *(f"{count:,}" for count in counts))
+    for head, shares in (
+        ("unknown", [part.unknown for part in parts]),
+        ("upper case", [part.capitalized for part in parts]),
+        ("digits", [part.digits for part in parts]),
+        ("no vector", [part.without_vector for part in parts if part.without_vector is not None]),
+    ):
+        if shares:
+            table.add_row(head, *(f"{share:.1%}" for share in shares))
     return table
 
 
