@@ -168,14 +168,23 @@ def test_tag_repeats_columns_and_writes_the_scheme_of_the_data(trained):
     assert {row.split("\t")[-1] for row in bioes.splitlines() if row} & {"S-LOC", "E-PER", "S-PER"}
 
 
-def test_tag_writes_running_text_in_the_scheme_asked_for(trained):
-    result = invoke("tag", trained.run, "-", "data.scheme=IO", input="Anna Lee saw Oslo .\n")
+@pytest.mark.parametrize("file", [["-"], []])
+def test_tag_writes_running_text_in_the_scheme_asked_for(trained, file):
+    result = invoke("tag", trained.run, *file, "data.scheme=IO", input="Anna Lee saw Oslo .\n")
+    assert (result.exit_code, result.stderr) == (0, "")
     assert {row.split("\t")[-1] for row in result.stdout.splitlines() if row} <= {"O", "I-PER", "I-LOC"}
+
+
+def test_tag_hints_at_columns(trained):
+    result = invoke("tag", trained.run, trained.folder / "test.conll")
+    hint = f"warning: {trained.folder / 'test.conll'} looks like a column file, but was taken for text, one sentence a "
+    assert (result.exit_code, result.stderr) == (0, f"{hint}line; give --columns\n")
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["evaluate", "{run}", "-"], "-: required a labelled file, got standard input, which evaluate does not read"),
         (["evaluate", "{run}", "{run}/none"], "{run}/none: required a file, found nothing there; check the path"),
         (["evaluate", "{run}", "x", "train.epochs=3"], "argument 'train.epochs=3': required data.KEY=VALUE"),
         (["evaluate", "{run}", "x", "data.separator=comma"], "argument 'data.separator=comma': data.separator: requ"),

@@ -115,6 +115,7 @@ def test_a_misspelt_key_is_answered_with_the_right_one(key):
             {"train": {"zzz": 1}},
             "train.zzz: unknown key; section train has epochs, batch_size, accumulate, steps_per_call, ",
         ),
+        ({"pretrain": {}}, "pretrain: required a section of a tagger's config, got one of a config of word vectors; "),
         ({"train": 3}, "train: required a section, [train], got 3"),
         ({"train": [{}]}, "train: required a section, [train], got ({},)"),
         (
@@ -193,6 +194,11 @@ def test_messages(tree, message):
         ('data.comment="# "', "# "),
         ("data.comment=#", "#"),
         ("data.word_column=-2", -2),
+        ("data.drop_types=[MISC]", ("MISC",)),
+        ("data.drop_types=[MISC, creative-work,]", ("MISC", "creative-work")),
+        ('data.drop_types=["a, b", "c"]', ("a, b", "c")),
+        ("data.drop_types=[1, 2.50]", ("1", "2.50")),
+        ("data.drop_types=[]", ()),
     ],
 )
 def test_overrides(override, value):
@@ -226,7 +232,14 @@ def test_a_bad_form_of_override_is_answered_with_a_good_one(override):
         ("optimizer.learning_rate=nan", "optimizer.learning_rate: required a finite number, got nan"),
         ("model.hidden=100", 'model.hidden: required a list, such as [1, 2] or ["a", "b"], got 100'),
         ("model.hidden=[1, 0]", "model.hidden[1]: required a value greater than or equal to 1, got 0"),
-        ("data.drop_types=[MISC]", 'data.drop_types: required a list, such as [1, 2] or ["a", "b"], got \'[MISC]\''),
+        ("data.drop_types=MISC", 'data.drop_types: required a list, such as [1, 2] or ["a", "b"], got \'MISC\''),
+        ('data.drop_types=["a]', 'data.drop_types: required a list, such as [1, 2] or ["a", "b"], got \'["a]\''),
+        ("model.hidden=[a]", "model.hidden[0]: required an integer, got 'a'"),
+        (
+            "text.files=[a]",
+            "text: required a section of a tagger's config, got one of a config of word vectors; `windownet pretrain` "
+            "takes that",
+        ),
         ("data.train=\udcff", "data.train: required UTF-8 text without NUL, got '\\udcff'"),
         (
             'schedule.others={"optimizer.b1"={name="plateau"}}',

@@ -121,6 +121,8 @@ def evaluate(run: Path, file: str, settings: tuple[str, ...], as_json: bool) -> 
     from windownet.tagger.tagger import Tagger, score, unseen_types
     from windownet.train.log import scores_table
 
+    if file == "-":
+        raise InputError("-: required a labelled file, got standard input, which evaluate does not read; name a file")
     loaded = artifact.load(run)
     data = _data_config(loaded.config, settings)
     sentences = sources.read(data, file)
@@ -164,6 +166,9 @@ def tag(run: Path, file: str, settings: tuple[str, ...], form: str, columns: boo
     from windownet.tagger import artifact, stream
     from windownet.tagger.tagger import Tagger
 
+    if file.startswith("data.") and "=" in file and not Path(file).exists():
+        # Without FILE the first setting comes in its place.
+        file, settings = "-", (file, *settings)
     loaded = artifact.load(run)
     layout = sources.column_format(_data_config(loaded.config, settings))
     if unused := [setting for setting in settings if not (columns or setting.startswith("data.scheme="))]:
@@ -181,7 +186,7 @@ def tag(run: Path, file: str, settings: tuple[str, ...], form: str, columns: boo
             untagged = dataclasses.replace(layout, tag_column=None)
             stream.tag_columns(tagger, source, write, name=name, layout=untagged, form=form)
         else:
-            stream.tag_text(tagger, source, write, name=name, scheme=layout.scheme, form=form)
+            stream.tag_text(tagger, source, write, name=name, scheme=layout.scheme, form=form, warn=_warn)
 
 
 @main.command()
@@ -251,28 +256,21 @@ def drift(run: Path, words: int, as_json: bool) -> None:
     """
     from windownet.tagger import artifact
     from windownet.train.drift import of_run
-    from windownet.train.log import drift_table
+    from windownet.train.log import drift_lines, drift_table
 
     found = of_run(artifact.load(run), words)
     if as_json:
         click.echo(json.dumps(found.to_json()))
         return
     out = _console(stderr=False)
-    lines = [
-        f"{found.words:,} words, {found.trained:,} of them in training text; "
-        f"{found.untouched:,} vectors are bit for bit what they were",
-        f"words in training text moved by {found.distance:.3f} on average, from a length of {found.length:.3f}",
-        f"of their nearest words {100 * found.kept:.0f} % still are ({found.examined:,} words examined)",
-    ]
-    if found.pairs:
-        lines.append(
-            f"cosine with former nearest words that did not train: {found.gap_before:.3f} before, "
-            f"{found.gap_after:.3f} after ({found.pairs:,} pairs)"
-        )
-    for line in lines:
+    for line in drift_lines(found):
         out.print(line, highlight=False, soft_wrap=True, markup=False)
     if found.most:
         out.print(drift_table(found))
+
+
+def _warn(text: str) -> None:
+    click.echo(f"warning: {text}", err=True)
 
 
 def _console(stderr: bool = True) -> "Console":

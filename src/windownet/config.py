@@ -4,7 +4,7 @@ import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import pydantic
 
@@ -12,6 +12,8 @@ from windownet.errors import InputError
 from windownet.schema import Config, Curve, Schema
 
 S = TypeVar("S", bound=Schema)
+
+_OF_PRETRAIN = {"text", "pretrain"}
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Config:
@@ -25,8 +27,8 @@ def load_as(schema: type[S], path: Path, overrides: Sequence[str] = ()) -> S:
     Args:
       schema: what the config must be.
       path: the TOML file.
-      overrides: values are TOML (`3`, `1e-3`, `[100, 100]`, `true`); what is no TOML is a string, and so is anything
-        but a quoted string for a field that takes one.
+      overrides: values are TOML (`3`, `1e-3`, `[100, 100]`, `true`); what is no TOML is a string, or a list of them for
+        a field that takes a list (`[a.txt, b.txt]`), and so is anything but a quoted string for a field that takes one.
 
     Raises:
       InputError: unreadable or broken file, unknown key, wrong type or range; names the key.
@@ -60,7 +62,7 @@ def verb_of(path: Path) -> Literal["train", "pretrain"]:
     Raises:
       InputError: unreadable file or broken TOML.
     """
-    return "pretrain" if {"text", "pretrain"} & read(path).keys() else "train"
+    return "pretrain" if _OF_PRETRAIN & read(path).keys() else "train"
 
 
 def parse(tree: dict[str, Any], name: str, overrides: Sequence[str] = ()) -> Config:
@@ -131,9 +133,19 @@ def _value(text: str, annotation: Any) -> Any:
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        return text
+        return _bare_list(text) if get_origin(annotation) is tuple else text
     # A file may be called 2017.
+    if annotation == tuple[str, ...] and isinstance(value, list) and not all(isinstance(item, str) for item in value):
+        return _bare_list(text)
     return text if annotation is str and not isinstance(value, str) else value
+
+
+def _bare_list(text: str) -> Any:
+    # A shell takes the quotes of ["a", "b"] for its own.
+    inner = text.strip().removeprefix("[").removesuffix("]")
+    if len(inner) != len(text.strip()) - 2 or any(sign in inner for sign in "\"'[]{}"):
+        return text
+    return [_value(item.strip(), str) for item in inner.split(",") if item.strip()]
 
 
 def _explain(schema: type[Schema], error: Any) -> str:
@@ -172,6 +184,13 @@ def _required(error: Any, section: str) -> str:
 
 def _unknown(schema: type[Schema], location: Sequence[str]) -> str:
     *above, name = location
+    if not above and name in _OF_PRETRAIN | Config.model_fields.keys():
+        kinds = {"train": "a tagger's config", "pretrain": "a config of word vectors"}
+        came = "pretrain" if name in _OF_PRETRAIN else "train"
+        (required,) = kinds.keys() - {came}
+        return (
+            f"{name}: required a section of {kinds[required]}, got one of {kinds[came]}; `windownet {came}` takes that"
+        )
     section: Any = schema
     for part in above:
         # What stands in a table has any name.

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from windownet.data.columns import ColumnFormat, blocks, read, stream
+from windownet.data.columns import ColumnFormat, all_blocks, blocks, read, stream
 from windownet.data.sentences import Sentence
 from windownet.data.tags import labels, spans
 from windownet.errors import InputError
@@ -130,14 +130,32 @@ def test_streaming_reads_no_further_than_the_sentence():
     assert list(lines) == [b"b\tO\n", b"bad\n"]
 
 
-def test_blocks_keep_the_rows_for_writing_one_column_more():
-    text = b"# c\r\n1\ta\tN\r\n# c\n2\t \tV\n\n1\tc\tN\textra\n"
+def test_blocks_keep_the_lines_for_writing_one_column_more():
+    text = b"\xef\xbb\xbf# c\r\n1\ta\tN\r\n# c\n2\t \tV\n\n\n1\tc\tN\textra"
     format = ColumnFormat(word_column=1, tag_column=None, comment="#", empty_word="_")
-    found = list(blocks(text.splitlines(keepends=True), "f", format))
+    lines = text.splitlines(keepends=True)
+    found = list(blocks(lines, "f", format))
     assert [block.words for block in found] == [["a", "_"], ["c"]]
-    assert [block.lines for block in found] == [[2, 4], [6]]
-    rows = [format.join([*row, "O"]) for block in found for row in block.rows]
-    assert rows == ["1\ta\tN\tO", "2\t \tV\tO", "1\tc\tN\textra\tO"]
+    assert [block.lines for block in found] == [[2, 4], [7]]
+    assert [[len(line) for line, is_row in block.raw if not is_row] for block in found] == [[4, 1], []]
+    everything = list(all_blocks(lines, "f", format))
+    assert b"".join(line for block in everything for line, _ in block.raw) == text
+    # A comment or blank line waits for no sentence.
+    assert [len(block.raw) for block in everything] == [1, 4, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("separator", "line", "expected"),
+    [
+        ("whitespace", b"a\t\tB-PER\r\n", b"a\t\tB-PER\tO\r\n"),
+        ("whitespace", b"a  NN \n", b"a  NN  O\n"),
+        ("whitespace", b"a b\tc", b"a b\tc\tO"),
+        ("space", b"a\tb NN\n", b"a\tb NN O\n"),
+        ("tab", b"a\r\n", b"a\tO\r\n"),
+    ],
+)
+def test_a_column_is_appended_by_the_separator_of_the_line(separator, line, expected):
+    assert ColumnFormat(separator=separator).append(line, "O") == expected
 
 
 @pytest.mark.parametrize(
@@ -154,6 +172,12 @@ def test_blocks_keep_the_rows_for_writing_one_column_more():
             "f.conll:3: required a tag of IOB2 ('O', 'B-TYPE', 'I-TYPE'), got 'E-PER', a tag of",
         ),
         ("# c\na\tPER\n", {"comment": "#"}, "f.conll:2: required a tag of IOB2 ('O', 'B-TYPE', 'I-TYPE'), got 'PER'"),
+        (
+            "a\tU-PER\n",
+            {"scheme": "BIOES"},
+            "got 'U-PER', a tag of BILOU; write U- as S- and L- as E-, which data.scheme=BIOES reads",
+        ),
+        ("a\tb-PER\n", {}, "got 'b-PER'; write 'B-PER' for 'b-PER', and so with every tag"),
         ("a\t\n", {}, "f.conll:1: required a tag of IOB2 ('O', 'B-TYPE', 'I-TYPE'), got ''; set data.scheme or"),
         ("a\tO\n \tO\n", {}, "f.conll:2: required a word in column 0, got an empty one (' \\tO')"),
         ("\tO\n", {"document_marker": ""}, "f.conll:1: required a word in column 0, got an empty one"),

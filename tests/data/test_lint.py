@@ -76,6 +76,17 @@ def test_transitions_are_checked_in_every_scheme(look, parts):
     assert not [f for f in look(scheme="IO").findings if f.check == "transitions"]
 
 
+def test_a_column_that_is_not_the_words(look, parts):
+    rows = [text.replace("\t", "\tNN\t") for text in parts["train"] * 6]
+    parts.update(train=rows, dev=rows[:40], test=rows[40:70])
+    (first, *_) = look(word_column=1).findings
+    assert str(first) == (
+        "error: train: different words among its 1,440: only 1 ('NN'); set data.word_column to the column of the "
+        "words, if that is another one"
+    )
+    assert not [finding for finding in look().findings if finding.check == "words"]
+
+
 def test_bioes_transitions(look, parts):
     for part, sentences in parts.items():
         parts[part] = [text.replace("I-PER", "E-PER") for text in sentences]
@@ -177,6 +188,18 @@ def test_the_verb_exits_as_its_findings_are(look, parts, tmp_path):
         assert plain.stdout.splitlines()[-len(report.findings) :] == [str(finding) for finding in report.findings]
         assert "note: train: mentions of LOC: 1, fewer than 20" in plain.stdout
         assert ("error: test" in plain.stdout) == bad
+
+
+def test_no_figure_is_cut_on_a_narrow_terminal(look, tmp_path):
+    figures = look().parts["test"]
+    settings = [f"data.{part}={part}.conll" for part in ("train", "dev", "test")] + [f"data.root={tmp_path}"]
+    arguments = ["lint", str(tmp_path / "a.toml"), *settings, "data.separator=tab"]
+    shown = CliRunner().invoke(main, arguments, env={"COLUMNS": "40"}).stdout
+    assert "\N{HORIZONTAL ELLIPSIS}" not in shown
+    rows = {row[1].strip(): row[-2].strip() for line in shown.splitlines() if len(row := line.split("\u2502")) > 2}
+    assert (rows["sentences"], rows["words"], rows["longest"]) == ("30", "180", "6")
+    assert (rows["unknown"], rows["upper case"], rows["digits"]) == (f"{figures.unknown:.1%}", "33.3%", "16.7%")
+    assert (rows["PER"], "no vector" in rows) == ("30", False)
 
 
 def test_a_finding_says_where_it_is():

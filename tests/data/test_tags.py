@@ -1,7 +1,7 @@
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from windownet.data.tags import SCHEMES, Span, convert, encode, labels, problem, spans, to_iob2
+from windownet.data.tags import SCHEMES, Span, convert, encode, labels, problem, remedy, spans, to_iob2
 
 TYPES = ["PER", "LOC", "creative-work", "O"]
 
@@ -139,12 +139,35 @@ def test_the_tags_of_a_scheme_are_without_problem(scheme):
         ("B", "IO", "required a tag of IO ('O', 'I-TYPE'), got 'B'"),
         ("O-PER", "IO", "required a tag of IO ('O', 'I-TYPE'), got 'O-PER'"),
         ("", "IO", "required a tag of IO ('O', 'I-TYPE'), got ''"),
+        ("U-PER", "IOB2", "required a tag of IOB2 ('O', 'B-TYPE', 'I-TYPE'), got 'U-PER', a tag of BILOU"),
+        ("M-PER", "IOB2", "required a tag of IOB2 ('O', 'B-TYPE', 'I-TYPE'), got 'M-PER'"),
+        ("b-per", "IOB2", "required a tag of IOB2 ('O', 'B-TYPE', 'I-TYPE'), got 'b-per'"),
+        ("o", "IOB2", "required a tag of IOB2 ('O', 'B-TYPE', 'I-TYPE'), got 'o'"),
+        ("B_PER", "IOB2", "required a tag of IOB2 ('O', 'B-TYPE', 'I-TYPE'), got 'B_PER'"),
+        ("17", "IOB2", "required a tag of IOB2 ('O', 'B-TYPE', 'I-TYPE'), got '17'"),
+        ("_", "IOB2", "required a tag of IOB2 ('O', 'B-TYPE', 'I-TYPE'), got '_'"),
         ("PER", "IO", None),
         ("creative-work", "IO", None),
     ],
 )
 def test_a_problem_names_the_scheme_the_tag_and_where_it_belongs(tag, scheme, expected):
     assert problem(tag, scheme) == expected
+
+
+@pytest.mark.parametrize(
+    ("tag", "expected"),
+    [
+        ("o", "write 'O' for 'o'"),
+        ("b-PER", "write 'B-PER' for 'b-PER', and so with every tag"),
+        ("I_creative-work", "write 'I-creative-work' for 'I_creative-work', and so with every tag"),
+        ("s_x", "write 'S-x' for 's_x', and so with every tag"),
+        ("U-PER", "write U- as S- and L- as E-, which data.scheme=BIOES reads"),
+        ("L_PER", "write U- as S- and L- as E-, which data.scheme=BIOES reads"),
+        *((tag, None) for tag in ("O", "B-PER", "S-PER", "PER", "M-PER", "creative-work", "B_", "B", "", "loc")),
+    ],
+)
+def test_misspelt_tags_have_a_remedy(tag, expected):
+    assert remedy(tag) == expected
 
 
 @pytest.mark.parametrize(

@@ -153,14 +153,15 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(folder, results, monkeypatc
         patch.setattr(checkpoint, "save", save)
         result = run(folder, name, *settings)
     assert result.exit_code == 130
-    kept = (
-        f"interrupted; the checkpoint after 16 blocks is kept in {folder / name / 'checkpoints'}; go on with --resume"
-    )
-    assert kept in result.stderr
+    assert result.stderr.startswith(f"writing {folder / name}\n")
+    kept = f"interrupted; the checkpoint after 16 blocks is kept in {folder / name / 'checkpoints'}; go on with "
+    *_, line = result.stderr.splitlines()
+    assert line.startswith(f"windownet: {kept}`windownet pretrain ") and line.endswith("`")
+    command = line.partition("`windownet ")[2].rstrip("`").split()
     # The last one is damaged besides, so that the one before has to serve.
     last = max((folder / name / "checkpoints").iterdir())
     last.write_bytes(last.read_bytes()[:-1])
-    result = run(folder, name, *RANKING, "--resume")
+    result = invoke(*command)
     assert result.exit_code == 0, result.output
     assert f"{last}: required a whole checkpoint" in result.stderr
     assert "going on after 12 blocks" in result.stderr
@@ -173,7 +174,9 @@ def test_a_run_that_has_no_checkpoint_yet_begins_its_metrics_anew(folder, result
 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "save", save)
-        assert run(folder, "anew", "pretrain.checkpoint_seconds=0").exit_code == 130
+        result = run(folder, "anew", "pretrain.checkpoint_seconds=0")
+    assert result.exit_code == 130
+    assert f"no checkpoint was written yet, so `windownet pretrain {folder / 'anew' / 'config.toml'} " in result.stderr
     assert [record["kind"] for record in records_of(folder, "anew")] == ["text", "step"]
     assert run(folder, "anew", "--resume").exit_code == 0
     assert same(folder, "anew", "skipgram")
@@ -216,7 +219,8 @@ def test_a_killed_run_goes_on_to_the_same_bits(folder, results):
         (["pretrain.window=0"], "argument 'pretrain.window=0': pretrain.window: required a value greater than"),
         (["pretrain.width=0"], "pretrain.width: required a value greater than or equal to 1, got 0"),
         (["pretrain.widht=3"], "pretrain.widht: unknown key; did you mean pretrain.width?"),
-        (["train.epochs=3"], "train: unknown key"),
+        (["train.epochs=3"], "train: required a section of a config of word vectors, got one of a tagger's config"),
+        (["text.files=[no.txt]"], "no.txt: required a file, found nothing there; check the path"),
         (["epochs=3"], "required section.key=value, such as pretrain.epochs=3"),
         (["pretrain.block=100"], "pretrain.block: required a multiple of 64, got 100"),
         (["pretrain.learning_rate=1e38"], "required finite losses, got"),
@@ -231,6 +235,28 @@ def test_bad_input_is_one_clear_line(folder, settings, message, request):
     errors = [line for line in result.stderr.splitlines() if line.startswith("windownet:")]
     assert len(errors) == 1 and message in errors[0]
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    "settings", [('text.files=["no.txt"]',), ('text.files=["cut.xz"]',), ("text.min_count=99999",)]
+)
+def test_a_text_that_is_refused_leaves_the_folder_as_it_was(folder, settings, tmp_path):
+    # Large enough to break off behind the beginning that is read before.
+    packed = lzma.compress(np.random.default_rng(0).bytes(3 << 20).hex().encode(), preset=0)
+    (folder / "cut.xz").write_bytes(packed[:-40])
+    arguments = ("pretrain", folder / "tiny.toml", f"text.root={folder}", "--run-dir", tmp_path / "run")
+    result = invoke(*arguments, *settings)
+    assert result.exit_code == 2
+    # What the beginnings of the files tell is told before a folder is made.
+    assert ("writing" in result.stderr) == ("no.txt" not in settings[0])
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.toml").write_text(CONFIG)
+    (tmp_path / "run" / "metrics.jsonl").touch()
+    (tmp_path / "run" / "vectors.txt").write_text("kept")
+    assert invoke(*arguments, *settings, "--replace").exit_code == 2
+    assert (tmp_path / "run" / "vectors.txt").read_text() == "kept"
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def test_a_run_is_resumed_as_it_was_begun_or_not_at_all(folder, results):

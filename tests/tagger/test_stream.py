@@ -80,7 +80,7 @@ def test_tags_are_written_in_the_scheme_asked_for(scheme, tags):
     assert tag_text("A B c D\n", scheme=scheme) == column
     assert json.loads(tag_text("A B c D\n", "jsonl", scheme=scheme))["tags"] == tags.split()
     layout = ColumnFormat(tag_column=None, scheme=scheme)
-    assert tag_columns("A\nB\nc\nD\n", layout=layout) == column
+    assert tag_columns("A\nB\nc\nD\n\n", layout=layout) == column
     assert json.loads(tag_columns("A\nB\nc\nD\n", "jsonl", layout))["tags"] == tags.split()
 
 
@@ -145,20 +145,43 @@ def without_marks(line):
     return line
 
 
-def test_columns_are_repeated_and_the_tag_comes_last():
+def test_lines_come_as_they_are_and_the_tag_behind_them():
     layout = ColumnFormat(word_column=1, tag_column=None, comment="# ", separator="tab", empty_word="_")
-    text = "\ufeff# id\r\n# b\n1\tAnna \tx y\tO\r\n# c\n2\t\tz\tO\n# d\n\n\n# e\n-DOCSTART-\n3\tOslo\t\tO\n\n# f"
+    text = "\ufeff# id\r\n# b\n1\tAnna \tx y\tO\r\n# c\n2\t\tz\tO\n# d\n\n \r\n# e\n-DOCSTART-\n3\tOslo\t\tO\n\n\n# f"
     assert tag_columns(text, layout=layout) == (
-        "# id\n# b\n1\tAnna \tx y\tO\tB-PER\n# c\n2\t\tz\tO\tO\n# d\n\n# e\n"
-        "-DOCSTART-\n\n3\tOslo\t\tO\tB-PER\n\n# f\n\n"
+        text.replace("x y\tO", "x y\tO\tB-PER").replace("z\tO", "z\tO\tO").replace("\t\tO\n", "\t\tO\tB-PER\n")
     )
     assert tag_columns(text, "text", layout) == "[Anna](PER) _\n[Oslo](PER)\n"
     first, _ = map(json.loads, tag_columns(text, "jsonl", layout).splitlines())
     assert (first["words"], first["text"]) == (["Anna", "_"], "Anna _")
     assert first["entities"] == [{"type": "PER", "start": 0, "end": 4, "text": "Anna"}]
-    for separator, joint in (("space", " "), ("whitespace", " ")):
+    for separator in ("space", "whitespace"):
         layout = ColumnFormat(tag_column=None, separator=separator)
-        assert tag_columns("Anna N\nsaw V\n", layout=layout) == f"Anna N{joint}B-PER\nsaw V{joint}O\n\n"
+        assert tag_columns("Anna N\nsaw  V", layout=layout) == "Anna N B-PER\nsaw  V O"
+
+
+COLUMN_LINES = st.lists(
+    st.text(st.sampled_from("aB\t \u2028\u0085\x1c#-"), max_size=6) | st.sampled_from(["-DOCSTART- x O", "# note", ""]),
+    max_size=8,
+)
+
+
+@settings(deadline=None)
+@given(COLUMN_LINES, st.sampled_from(["\n", "\r\n"]), st.booleans())
+def test_the_output_lines_up_with_the_input(lines, end, ended):
+    text = end.join(lines) + end * ended
+    layout = ColumnFormat(tag_column=None, separator="whitespace", comment="# ", empty_word="_")
+    written = tag_columns(text, layout=layout).split("\n")
+    assert len(written) == text.count("\n") + 1
+    for before, after in zip(text.split("\n"), written, strict=True):
+        row = before.rstrip("\r")
+        is_row = row.strip() and not row.startswith(("# ", "-DOCSTART-"))
+        added = after.removeprefix(row).removesuffix(before[len(row) :])
+        assert (
+            added in (("\tO", "\tB-PER", "\tI-PER") if "\t" in row else (" O", " B-PER", " I-PER"))
+            if is_row
+            else not added
+        )
 
 
 @pytest.mark.parametrize(
@@ -221,15 +244,31 @@ def test_a_long_stream_is_held_a_piece_at_a_time(form, line, lines):
     assert calls[0] < lines / 1000
 
 
-def test_a_long_column_file_is_held_a_piece_at_a_time():
-    source, written = Counted(b"Anna\tB-PER\n\n", 20_000), [0]
+@pytest.mark.parametrize("line", [b"Anna\tB-PER\n\n", b"\n", b"# a comment\n"])
+def test_a_long_column_file_is_held_a_piece_at_a_time(line):
+    source, written = Counted(line, 20_000), [0]
 
     def write(output):
-        written[0] += output.count(b"\n\n")
+        written[0] += output.count(b"\n") // line.count(b"\n")
         assert source.given - written[0] <= (1 << 16) // len(source.line)
 
-    stream.tag_columns(Capitals(), source, write, name="f", layout=PLAIN, form="column")
+    layout = ColumnFormat(tag_column=None, comment="#")
+    stream.tag_columns(Capitals(), source, write, name="f", layout=layout, form="column")
     assert written[0] == 20_000
+
+
+@pytest.mark.parametrize(("lines", "answered"), [(2, 2), (19, 19), (20, 20), (10_000, 20)])
+def test_columns_taken_for_text_are_warned_of_once_and_soon(lines, answered):
+    warnings, written = [], []
+    source = Counted(b"Anna O\n", lines, largest=20 * 7)
+
+    def warn(text):
+        warnings.append(text)
+        assert source.given == answered
+
+    stream.tag_text(Capitals(), source, written.append, name="f", scheme="IOB2", form="text", warn=warn)
+    assert warnings == ["f looks like a column file, but was taken for text, one sentence a line; give --columns"]
+    assert b"".join(written) == b"[Anna O](PER)\n" * lines
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])

@@ -17,7 +17,7 @@ def prepared(tmp_path):
 
     def make(**sections):
         train = {"batch_size": 8, "epochs": 2} | sections.pop("train", {})
-        return prepare(config_module.parse({"data": data, "train": train, **sections}, "test"))
+        return prepare(config_module.parse({"data": data, "train": train} | sections, "test"))
 
     return make
 
@@ -96,3 +96,13 @@ def test_tags_are_counted_in_the_training_data(prepared):
     with_bias = prepared(init={"output_bias": "log_odds"})
     counts = dict(zip(with_bias.tags, with_bias.network.initializers.tag_counts, strict=True))
     assert {tag: count for tag, count in counts.items() if count} == {"O": 6, "S-LOC": 6, "S-PER": 6}
+
+
+def test_words_that_are_none_are_told_before_they_are_trained_on(prepared, tmp_path):
+    (tmp_path / "pos.conll").write_text("Anna\tNN\tB-PER\nsaw\tVB\tO\n\n" * 600)
+    (line,) = cautions(
+        prepared(
+            data={"root": str(tmp_path), "train": "pos.conll", "dev": "pos.conll", "separator": "tab", "word_column": 1}
+        )
+    )
+    assert line.startswith("data.train: different words among its 1,200: only 2 ('NN', 'VB'); set data.word_column")

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from windownet.cli import main
 from windownet.data.vectors import write_word2vec_text
 from windownet.train.drift import of_tables
+from windownet.train.log import drift_lines
 
 NAMES = ("<padding>", "<rare>", "tv", "telly", "television", "rome")
 START = np.array([[9, 9], [9, 9], [1, 0], [1, 0.2], [1, 0.1], [0, 1]], np.float32)
@@ -41,13 +42,21 @@ def test_nothing_moved() -> None:
     drift = of_tables(NAMES, START, START, COUNTS, neighbours=2)
     assert (drift.untouched, drift.distance, drift.kept) == (4, 0, 1)
     assert drift.gap_before == drift.gap_after
+    assert drift.most == ()
+    assert drift_lines(drift) == [
+        "4 words, 3 of them in training text; 4 vectors are bit for bit what they were",
+        "no word in training text moved",
+    ]
 
 
 def test_no_word_trained_and_fewer_words_than_neighbours() -> None:
     drift = of_tables(NAMES, START, START, np.zeros(6, int), neighbours=10)
     assert (drift.trained, drift.examined, drift.pairs, drift.most) == (0, 0, 0, ())
     assert drift.to_json()["distance"] is None
-    alone = of_tables(NAMES[:3], START[:3], START[:3], COUNTS[:3])
+    assert drift_lines(drift)[1:] == [
+        "no word of the table is in training text, so there is none that training could move"
+    ]
+    alone = of_tables(NAMES[:3], START[:3], -START[:3], COUNTS[:3])
     assert alone.most[0].before == ()
 
 

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from windownet import config as config_module
 from windownet.cli import main
+from windownet.pretrain.settings import PretrainConfig
 from windownet.settings import presets
 
 
@@ -58,6 +59,20 @@ def test_config_prints_what_trains_the_same(config, tmp_path):
     assert again == config_module.load(config, ["train.epochs=7", "optimizer.momentum=0.5"])
     assert invoke("config", tmp_path / "b.toml").stdout == result.stdout
     assert invoke("config", config, "train.epoch=7").exit_code == 2
+
+
+def test_configs_of_word_vectors_are_printed_and_told_from_those_of_taggers(config, tmp_path):
+    (tmp_path / "v.toml").write_text('[text]\nsource = "demo"\n')
+    result = invoke("config", tmp_path / "v.toml", "pretrain.width=7", "text.files=[a.txt, 2017]")
+    assert result.exit_code == 0
+    (tmp_path / "w.toml").write_text(result.stdout)
+    again = config_module.load_as(PretrainConfig, tmp_path / "w.toml")
+    assert (again.pretrain.width, again.text.source, again.text.files) == (7, "demo", ("a.txt", "2017"))
+    for verb in (["lint", tmp_path / "v.toml"], ["diff", config, tmp_path / "v.toml"]):
+        assert invoke(*verb).stderr == (
+            f"windownet: {tmp_path / 'v.toml'}: text: required a section of a tagger's config, got one of a config of "
+            "word vectors; `windownet pretrain` takes that\n"
+        )
 
 
 def test_diff_answers_as_diff_does(config, tmp_path):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from windownet.data.sentences import Sentence
-from windownet.data.tags import SCHEMES, problem, to_iob2
+from windownet.data.tags import SCHEMES, problem, remedy, to_iob2
 from windownet.errors import InputError
 
 SEPARATORS = ("tab", "space", "whitespace")
@@ -50,15 +50,13 @@ class ColumnFormat:
         """The columns of a row."""
         if self.separator == "whitespace":
             return _BLANKS.split(text.strip(" \t"))
-        return text.split(self._delimiter)
+        return text.split("\t" if self.separator == "tab" else " ")
 
-    def join(self, columns: Iterable[str]) -> str:
-        """A row of the columns, without a line end."""
-        return self._delimiter.join(columns)
-
-    @property
-    def _delimiter(self) -> str:
-        return "\t" if self.separator == "tab" else " "
+    def append(self, line: bytes, column: str) -> bytes:
+        """A row as it is, whatever separates its columns and ends it, with one column more."""
+        row = line.rstrip(b"\r\n")
+        has_tabs = self.separator == "tab" or (self.separator == "whitespace" and b"\t" in row)
+        return row + (b"\t" if has_tabs else b" ") + column.encode() + line[len(row) :]
 
     @property
     def _required_columns(self) -> int:
@@ -69,20 +67,19 @@ class ColumnFormat:
 
 
 class Block(NamedTuple):
-    """What stands between two blank lines or document markers, as its file has it: a sentence, or none.
+    """Lines that stand together: a sentence and the blank line or document marker that ends it, or one other line.
 
     Attributes:
-      words: T words; none where there are only other lines.
+      words: T words; none where the line is no row.
       rows: the T rows' columns, unchanged.
       lines: the T rows' 1-based lines.
-      others: comments, and the document marker that ends a block without words: how many rows stand before each, and
-        its text.
+      raw: all lines as they came, in order, and whether each is a row.
     """
 
     words: list[str]
     rows: list[list[str]]
     lines: list[int]
-    others: list[tuple[int, str]]
+    raw: list[tuple[bytes, bool]]
 
 
 def read(path: str | Path, format: ColumnFormat) -> list[Sentence]:
@@ -121,7 +118,8 @@ def stream(lines: Iterable[bytes], name: str, format: ColumnFormat) -> Iterator[
                 if tag in valid:
                     continue
                 if wrong := problem(tag, format.scheme):
-                    raise InputError(f"{name}:{line}: {wrong}; set data.scheme or data.tag_column to what the file has")
+                    advice = remedy(tag) or "set data.scheme or data.tag_column to what the file has"
+                    raise InputError(f"{name}:{line}: {wrong}; {advice}")
                 valid.add(tag)
             tags = to_iob2(written, format.scheme, format.drop_types)
         yield Sentence(tuple(block.words), tags, block.lines[0])
@@ -139,7 +137,7 @@ def blocks(lines: Iterable[bytes], name: str, format: ColumnFormat) -> Iterator[
 
 
 def all_blocks(lines: Iterable[bytes], name: str, format: ColumnFormat) -> Iterator[Block]:
-    """As `blocks`, and between the sentences what stands there: every line but the blank ones is in one of the blocks.
+    """As `blocks`, and between the sentences what stands there: every line is in one of the blocks.
 
     Args, raises: as `stream`.
 
@@ -150,34 +148,29 @@ def all_blocks(lines: Iterable[bytes], name: str, format: ColumnFormat) -> Itera
     block = Block([], [], [], [])
     for line, raw in enumerate(lines, start=1):
         text = decode_line(raw, name, line)
-        if format.comment and text.startswith(format.comment):
-            block.others.append((len(block.rows), text))
-            continue
-        columns = [] if not text or text.isspace() else format.split(text)
-        if not columns or _is_marker(columns, format):
-            if block.words or (block.others and not columns):
-                yield block
-                block = Block([], [], [], [])
-            if columns:
-                block.others.append((0, text))
-                yield block
-                block = Block([], [], [], [])
-            continue
-        if len(columns) < required:
-            raise InputError(
-                f"{name}:{line}: required at least {required} columns separated by {_NAMES[format.separator]}, "
-                f"got {len(columns)} ({_shorten(text)!r}); set data.separator or the columns to what the file has"
-            )
-        word = columns[format.word_column].strip() or format.empty_word
-        if not word:
-            raise InputError(
-                f"{name}:{line}: required a word in column {format.word_column}, got an empty one "
-                f"({_shorten(text)!r}); correct the row or set data.empty_word to the word that shall stand for it"
-            )
-        block.words.append(word)
-        block.rows.append(columns)
-        block.lines.append(line)
-    if block.words or block.others:
+        is_comment = bool(format.comment) and text.startswith(format.comment)
+        columns = [] if is_comment or not text or text.isspace() else format.split(text)
+        is_row = bool(columns) and not _is_marker(columns, format)
+        block.raw.append((raw, is_row))
+        if is_row:
+            if len(columns) < required:
+                raise InputError(
+                    f"{name}:{line}: required at least {required} columns separated by {_NAMES[format.separator]}, "
+                    f"got {len(columns)} ({_shorten(text)!r}); set data.separator or the columns to what the file has"
+                )
+            word = columns[format.word_column].strip() or format.empty_word
+            if not word:
+                raise InputError(
+                    f"{name}:{line}: required a word in column {format.word_column}, got an empty one "
+                    f"({_shorten(text)!r}); correct the row or set data.empty_word to the word that shall stand for it"
+                )
+            block.words.append(word)
+            block.rows.append(columns)
+            block.lines.append(line)
+        elif not (is_comment and block.words):
+            yield block
+            block = Block([], [], [], [])
+    if block.raw:
         yield block
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from windownet.data.sentences import Sentence
-from windownet.data.tags import SCHEMES, problem, to_iob2
+from windownet.data.tags import SCHEMES, problem, remedy, to_iob2
 from windownet.errors import InputError
 
 SUFFIXES = {".parquet": "parquet", ".arrow": "arrow", ".json": "json", ".jsonl": "json"}
@@ -145,7 +145,8 @@ def _sentences(table: Any, source: str, format: TableFormat) -> Iterator[Sentenc
             if tag in valid:
                 continue
             if wrong := problem(tag, format.scheme):
-                raise InputError(f"{where}: {wrong}; set data.scheme or data.tags_column to what the table has")
+                advice = remedy(tag) or "set data.scheme or data.tags_column to what the table has"
+                raise InputError(f"{where}: {wrong}; {advice}")
             valid.add(tag)
         if words:
             yield Sentence(tuple(words), to_iob2(tags, format.scheme, format.drop_types), row)

@@ -9,6 +9,7 @@ import numpy as np
 
 from windownet.data import columns, sources, vectors
 from windownet.data.features import CAPITALIZATION, capitalization
+from windownet.data.misread import misread
 from windownet.data.sentences import Sentence
 from windownet.data.tags import convert, spans
 from windownet.data.vector_file import Options
@@ -102,7 +103,12 @@ def lint(config: Config) -> LintReport:
     parts = {"train": splits.train, "dev": splits.dev, "test": splits.test}
     parts = {name: sentences for name, sentences in parts.items() if sentences}
     figures = _figures(config, parts)
-    findings = [*_transitions(config, splits.held_out), *_types(figures), *_overlap(parts)]
+    findings = [
+        Finding("error", check, name, message)
+        for name, sentences in parts.items()
+        for check, message in misread(config.data, sentences)
+    ]
+    findings += [*_transitions(config, splits.held_out), *_types(figures), *_overlap(parts)]
     for name, sentences in parts.items():
         findings += [*_repeated(name, sentences), *_long(name, sentences)]
     findings += _casing(figures)

@@ -1,6 +1,7 @@
 """From the config's [data] section to labelled sentences."""
 
 import random
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +34,8 @@ def load(config: DataConfig) -> Splits:
     Raises:
       InputError: a part is missing or malformed, or there are too few sentences to hold any out.
     """
+    for key in ("train", "dev", "test"):
+        _require_file(config, key)
     train = read(config, config.train)
     test = read(config, config.test) if config.test else []
     if config.dev:
@@ -49,6 +52,26 @@ def load(config: DataConfig) -> Splits:
     dev = [sentence for n, sentence in enumerate(train) if n in chosen]
     train = [sentence for n, sentence in enumerate(train) if n not in chosen]
     return Splits(_drawn_evenly(train, config.limit), dev, test, held_out=True)
+
+
+def _require_file(config: DataConfig, key: str) -> None:
+    part = getattr(config, key)
+    if config.source not in ("columns", "table") or not (part or key == "train"):
+        return
+    file = path(config, part)
+    try:
+        if not stat.S_ISDIR(file.stat().st_mode):
+            return
+        came = "got a directory"
+    except FileNotFoundError:
+        came = "found nothing there"
+    except OSError:
+        # Who reads it says what is wrong.
+        return
+    raise InputError(
+        f"data.{key}: required a file, {came}: {file}; set data.{key} to its name and data.root, now {config.root!r}, "
+        "to the folder that it is in"
+    )
 
 
 def _drawn_evenly(sentences: list[Sentence], limit: int) -> list[Sentence]:

@@ -1,5 +1,6 @@
 """Tag schemes: mentions to tags and back, read as conlleval reads them."""
 
+import re
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
@@ -14,6 +15,8 @@ _ENCODINGS = {
     "IOB2": ("B", "B", "I", "I"),
     "BIOES": ("S", "B", "I", "E"),
 }
+
+_MISSPELT = re.compile(r"(?P<prefix>[BIESULbiesul])(?P<joint>[-_])(?P<type>.+)")
 
 
 class Span(NamedTuple):
@@ -161,8 +164,30 @@ def problem(tag: str, scheme: str) -> str | None:
     if _accepts(tag, scheme):
         return None
     allowed = "'O'" + "".join(f", '{prefix}-TYPE'" for prefix in _PREFIXES[scheme])
-    other = next((name for name in ("IOB2", "BIOES", "IO") if _accepts(tag, name)), None)
-    return f"required a tag of {scheme} ({allowed}), got {tag!r}" + (f", a tag of {other}" if other else "")
+    return f"required a tag of {scheme} ({allowed}), got {tag!r}{_likeness(tag)}"
+
+
+def remedy(tag: str) -> str | None:
+    """How to write a tag that is misspelt, or of a scheme that is not known; None where it is neither."""
+    if tag == "o":
+        return "write 'O' for 'o'"
+    found = _MISSPELT.fullmatch(tag)
+    if found is None or (found["prefix"] in "BIES" and found["joint"] == "-"):
+        return None
+    if found["prefix"] in "UL":
+        return "write U- as S- and L- as E-, which data.scheme=BIOES reads"
+    right = f"{found['prefix'].upper()}-{found['type']}"
+    return f"write {right!r} for {tag!r}, and so with every tag"
+
+
+def _likeness(tag: str) -> str:
+    if remedy(tag) is not None:
+        return ", a tag of BILOU" if tag[0] in "UL" else ""
+    other = next((name for name in ("IOB2", "BIOES") if _accepts(tag, name)), None)
+    # Any text would be a type, but a number is that of another column, and M-PER a tag of a scheme that is not known.
+    if other is None and _accepts(tag, "IO") and re.match(r"[^\W\d_](?![-_])", tag):
+        other = "IO"
+    return f", a tag of {other}" if other else ""
 
 
 def _accepts(tag: str, scheme: str) -> bool:

@@ -1,5 +1,6 @@
 """A run of `pretrain`: encode the text, train, keep checkpoints, write the vectors."""
 
+import shlex
 import shutil
 import time
 from dataclasses import dataclass
@@ -79,6 +80,22 @@ def check_resumable(config: PretrainConfig, folder: Path) -> None:
         raise InputError(f"--resume {folder}: required an unfinished run, got one whose vectors are written; use them")
 
 
+class RefusedTextError(InputError):
+    """The text cannot be used, so that its run left nothing in the folder that another could go on with."""
+
+
+def require_text(config: PretrainConfig) -> None:
+    """Raise `InputError` unless there is text, and the beginning of each of its files can be read."""
+    if config.text.source == "files":
+        if not config.text.files:
+            raise InputError("text.files: required the names of files, got none; name one")
+        text_module.require_readable(_files(config))
+
+
+def _files(config: PretrainConfig) -> list[Path]:
+    return [Path(config.text.root, name) for name in config.text.files]
+
+
 def pretrain(config: PretrainConfig, folder: Path, console: Console, *, resume: bool = False) -> Result:
     """Run `pretrain` in a folder that holds its config.
 
@@ -89,7 +106,8 @@ def pretrain(config: PretrainConfig, folder: Path, console: Console, *, resume: 
       resume: go on from the last checkpoint, if there is one.
 
     Raises:
-      InputError: the text is bad, the loss is not finite, or the folder can no longer be written.
+      RefusedTextError: the text cannot be used.
+      InputError: the loss is not finite, or the folder can no longer be written.
       KeyboardInterrupt: its text says what is kept.
     """
     run = _Run(config, folder, PretrainLog(folder / METRICS, console))
@@ -142,7 +160,10 @@ class _Run:
         start = time.perf_counter()
         text = text_module.load(self._folder / TEXT) if resume else None
         if text is None:
-            text = self._read()
+            try:
+                text = self._read()
+            except InputError as error:
+                raise RefusedTextError(str(error)) from error
             seconds = time.perf_counter() - start
             self._log.say(
                 f"{text.all_words:,} words, {len(text.words):,} of them have a vector; read in {seconds:.1f} s"
@@ -153,16 +174,13 @@ class _Run:
         return text
 
     def _read(self) -> Text:
-        settings = self._config.text
-        if settings.source == "demo":
+        require_text(self._config)
+        if self._config.text.source == "demo":
             sentences = (" ".join(sentence.words) for sentence in demo.sentences("train"))
             pieces = iter([("the embedded corpus", "\n".join(sentences).encode() + b"\n")])
             return self._encode(pieces)
-        if not settings.files:
-            raise InputError("text.files: required the names of files, got none; name one")
         with self._log.reading() as progress:
-            files = [Path(settings.root, name) for name in settings.files]
-            return self._encode(text_module.in_background(text_module.read(files, progress)))
+            return self._encode(text_module.in_background(text_module.read(_files(self._config), progress)))
 
     def _encode(self, pieces: text_module.Pieces) -> Text:
         settings = self._config.text
@@ -246,7 +264,9 @@ class _Run:
         return f"required finite {what}, got {came}; lower pretrain.learning_rate, now {rate:g}, and begin anew"
 
     def what_is_kept(self) -> str:
+        folder = shlex.quote(str(self._folder))
+        command = f"`windownet pretrain {shlex.quote(str(self._folder / CONFIG))} --run-dir {folder} --resume`"
         if not self._kept:
-            return "no checkpoint was written yet, so --resume begins anew"
+            return f"no checkpoint was written yet, so {command} begins anew"
         blocks = self._kept * self._config.pretrain.steps_per_call
-        return f"the checkpoint after {blocks:,} blocks is kept in {self._folder / CHECKPOINTS}; go on with --resume"
+        return f"the checkpoint after {blocks:,} blocks is kept in {self._folder / CHECKPOINTS}; go on with {command}"

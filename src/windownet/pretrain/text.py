@@ -9,8 +9,9 @@ rewritten by how frequent they are.
 """
 
 import array
+import contextlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -125,7 +126,9 @@ def load(folder: Path) -> Text | None:
     return Text(tuple(words), np.array(summary["counts"], np.int64), numbers, summary["all_words"])
 
 
-def read(files: Sequence[Path], progress: Callable[[int, int], None] | None = None) -> Iterator[tuple[str, bytes]]:
+def read(
+    files: Sequence[Path], progress: Callable[[int, int], None] | None = None
+) -> Generator[tuple[str, bytes], None, None]:
     """The bytes of files, unpacked, in pieces that end at blanks; `progress` gets bytes read and bytes in all.
 
     Raises:
@@ -143,6 +146,17 @@ def read(files: Sequence[Path], progress: Callable[[int, int], None] | None = No
                 yield from ((str(file), piece) for piece in _whole(source.pieces()))
             except DamagedError as error:
                 raise InputError(f"{file}: {error}; fetch it again") from None
+
+
+def require_readable(files: Sequence[Path]) -> None:
+    """Read the beginning of every file.
+
+    Raises:
+      InputError: a file is missing, empty, damaged there or cannot be read.
+    """
+    for file in files:
+        with contextlib.closing(read([file])) as pieces:
+            next(pieces)
 
 
 def in_background(pieces: Pieces) -> Iterator[tuple[str, bytes]]:

@@ -13,7 +13,7 @@ _HEAD = """\
 Written by `scripts/config_document.py` from the schema in [`schema.py`](../src/windownet/schema.py).
 
 A config is TOML; what it leaves out has its default. `section.key=value` on the command line changes one field, with a
-value in TOML; quotes may be left out where nothing else is meant: `model.nonlinearity=gelu`, `model.hidden=[100, 50]`.
+value in TOML; quotes may be left out where nothing else is meant: `model.nonlinearity=gelu`, `data.drop_types=[MISC]`.
 `windownet init FILE` writes one to start from, `windownet config FILE` prints it with all defaults, and
 `windownet diff A B` shows how two differ. A description that begins with names and a colon is of a field that counts
 only for these.

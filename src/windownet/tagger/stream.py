@@ -6,12 +6,14 @@ whatever scheme the model predicts in.
 """
 
 import io
+import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, BinaryIO, Generic, TypeVar
 
 from windownet.data import columns
 from windownet.data.columns import ColumnFormat
+from windownet.data.misread import looks_like_columns
 from windownet.data.tags import Span, encode, spans
 from windownet.data.tokens import Token, tokenize
 from windownet.tagger.tagger import Tagger
@@ -22,9 +24,19 @@ Write = Callable[[bytes], object]
 T = TypeVar("T")
 
 _CHUNK_BYTES = 1 << 16
+_FIRST = 20
 
 
-def tag_text(tagger: Tagger, stream: BinaryIO, write: Write, *, name: str, scheme: str, form: str) -> None:
+def tag_text(
+    tagger: Tagger,
+    stream: BinaryIO,
+    write: Write,
+    *,
+    name: str,
+    scheme: str,
+    form: str,
+    warn: Callable[[str], object] | None = None,
+) -> None:
     """Tag running text, one sentence a line, tokenized by `windownet.data.tokens`.
 
     Args:
@@ -35,20 +47,29 @@ def tag_text(tagger: Tagger, stream: BinaryIO, write: Write, *, name: str, schem
       scheme: tag scheme of the output.
       form: "column", a word, a tab and its tag a row and an empty row after each sentence; "jsonl", an object a line;
         "text", the line as it was with every mention written [mention](TYPE).
+      warn: is told where the first lines look like those of a column file.
 
     Raises:
       InputError: a line is not UTF-8 or holds a NUL; what came before it has been written.
     """
     held = _Held[str](lambda texts: _text_output(tagger, texts, scheme, form), write)
     try:
-        for number, raw in enumerate(_lines(stream, held.release), start=1):
-            held.sentences.append(columns.decode_line(raw, name, number))
+        lines = enumerate(_lines(stream, held.release), start=1)
+        texts = (columns.decode_line(raw, name, number) for number, raw in lines)
+        first = []
+        for text in itertools.islice(texts, _FIRST):
+            held.sentences.append(text)
+            first.append(text)
+        if warn is not None and looks_like_columns(first):
+            warn(f"{name} looks like a column file, but was taken for text, one sentence a line; give --columns")
+        for text in texts:
+            held.sentences.append(text)
     finally:
         held.release()
 
 
 def tag_columns(tagger: Tagger, stream: BinaryIO, write: Write, *, name: str, layout: ColumnFormat, form: str) -> None:
-    """Tag column files: as `tag_text`, but "column" repeats columns before the tag, and other lines as they are.
+    """Tag column files: as `tag_text`, but "column" gives every line as it came, a row with its tag behind it.
 
     Raises:
       InputError: a row is not of this layout; what came before it has been written.
@@ -87,7 +108,7 @@ def _lines(stream: BinaryIO, before_waiting: Callable[[], None]) -> Iterator[byt
         first, *others = chunk.split(b"\n")
         begun.append(first)
         for line in others:
-            yield b"".join(begun)
+            yield b"".join(begun) + b"\n"
             begun = [line]
     if last := b"".join(begun):
         yield last
@@ -109,15 +130,12 @@ def _text_output(tagger: Tagger, texts: list[str], scheme: str, form: str) -> by
 
 def _column_output(tagger: Tagger, blocks: list[columns.Block], layout: ColumnFormat, form: str) -> bytes:
     tagged = tagger.tag([block.words for block in blocks])
-    out = []
+    out: list[bytes] = []
     for block, predicted in zip(blocks, tagged, strict=True):
         mentions = spans(predicted)
         if form == "column":
-            rows = zip(block.rows, encode(mentions, len(block.rows), layout.scheme), strict=True)
-            written = [layout.join([*row, tag]) for row, tag in rows]
-            for before, text in reversed(block.others):
-                written.insert(before, text)
-            out.append("".join(f"{row}\n" for row in written))
+            tags = iter(encode(mentions, len(block.words), layout.scheme))
+            out += [layout.append(line, next(tags)) if is_row else line for line, is_row in block.raw]
             continue
         if not block.words:
             continue
@@ -125,8 +143,8 @@ def _column_output(tagger: Tagger, blocks: list[columns.Block], layout: ColumnFo
         for word in block.words:
             starts.append(starts[-1] + len(word) + 1)
         tokens = [Token(word, start, start + len(word)) for word, start in zip(block.words, starts, strict=False)]
-        out.append(_sentence(" ".join(block.words), tokens, mentions, layout.scheme, form))
-    return _joined(out)
+        out.append(_joined([_sentence(" ".join(block.words), tokens, mentions, layout.scheme, form)]))
+    return b"".join(out)
 
 
 def _joined(sentences: Iterable[str]) -> bytes:

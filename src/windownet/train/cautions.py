@@ -1,5 +1,6 @@
 """What of a run is allowed, but probably not meant."""
 
+from windownet.data.misread import misread
 from windownet.optim import by_path
 from windownet.optim.build import TABLE
 from windownet.settings.fields import unused
@@ -9,6 +10,7 @@ from windownet.train.prepare import Prepared
 def cautions(prepared: Prepared) -> list[str]:
     """One line for each thing to look at before the run is trusted."""
     config, found = prepared.config, unused(prepared.config)
+    found += [f"data.train: {message}" for _, message in misread(config.data, prepared.splits.train)]
     if config.init.weights == "zeros":
         found.append(
             "init.weights = 'zeros' gives all units of a layer the same gradient at every step, so that they stay "

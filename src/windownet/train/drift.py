@@ -57,7 +57,7 @@ class Drift:
       gap_after: the same pairs after training.
       pairs: how many such pairs there are.
       examined: trained words whose nearest words were looked for.
-      most: the words that moved most, farthest first.
+      most: the trained words that moved most, farthest first; none that did not move.
     """
 
     words: int
@@ -150,7 +150,8 @@ def of_tables(
     distances = np.linalg.norm(end.astype(np.float64) - start, axis=1)
     trained = np.flatnonzero(named & (counts > 0))
     chosen = trained[np.argsort(-counts[trained], kind="stable")][:examined]
-    most = trained[np.argsort(-distances[trained], kind="stable")][:words]
+    moved = trained[distances[trained] > 0]
+    most = moved[np.argsort(-distances[moved], kind="stable")][:words]
     asked = np.union1d(chosen, most)
     before, after = _directions(start), _directions(end)
     near_before = dict(zip(asked.tolist(), _nearest(before, asked, named, neighbours), strict=True))

@@ -30,10 +30,15 @@ def init(file: Path, preset: str | None) -> None:
 @click.argument("config", type=_PATH)
 @click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
 def show(config: Path, settings: tuple[str, ...]) -> None:
-    """Print CONFIG complete, with its defaults and the settings given: TOML that trains the same."""
+    """Print CONFIG, a tagger's or one of word vectors, complete with its defaults: TOML that trains the same."""
     from windownet import config as config_module
     from windownet.settings.fields import unused
 
+    if config_module.verb_of(config) == "pretrain":
+        from windownet.pretrain.settings import PretrainConfig
+
+        click.echo(config_module.load_as(PretrainConfig, config, settings).to_toml(), nl=False)
+        return
     resolved = config_module.load(config, settings)
     for line in unused(resolved):
         click.echo(f"warning: {line}", err=True)

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 def lint(config: Path, settings: tuple[str, ...], as_json: bool) -> None:
     """Look at the data of CONFIG before anything is trained on it.
 
-    Errors are to be mended: tags that their scheme does not allow, types that train never has, parts without mentions,
-    more than 5 % of a part's sentences in train. Notes are to be known: a smaller overlap, types with few mentions,
-    repeated sentences and such that are tagged in two ways, very long ones, casing or digits unlike train's. Exit
-    status 1 when there is an error.
+    Errors are to be mended: a column that holds no words, tags that their scheme does not allow, types that train never
+    has, parts without mentions, more than 5 % of a part's sentences in train. Notes are to be known: a smaller overlap,
+    types with few mentions, repeated sentences and such that are tagged in two ways, very long ones, casing or digits
+    unlike train's. Exit status 1 when there is an error.
     """
     from windownet import config as config_module
     from windownet.data.lint import lint as look
@@ -52,17 +52,26 @@ def _print(report: "LintReport") -> None:
 def _parts(report: "LintReport") -> "Table":
     from rich.table import Table
 
+    # A part is a column, so that a narrow terminal has room for all figures.
     table = Table()
-    table.add_column("part")
-    with_vectors = any(figures.without_vector is not None for figures in report.parts.values())
-    heads = ["sentences", "words", "longest", "unknown", "upper case", "digits"]
-    for head in heads + ["no vector"] * with_vectors:
-        table.add_column(head, justify="right")
-    for name, part in report.parts.items():
-        counts = [f"{count:,}" for count in (part.sentences, part.words, part.longest)]
-        shares = [part.unknown, part.capitalized, part.digits]
-        shares += [] if part.without_vector is None else [part.without_vector]
-        table.add_row(name, *counts, *(f"{share:.1%}" for share in shares))
+    table.add_column("")
+    for name in report.parts:
+        table.add_column(name, justify="right")
+    parts = report.parts.values()
+    for head, counts in (
+        ("sentences", [part.sentences for part in parts]),
+        ("words", [part.words for part in parts]),
+        ("longest", [part.longest for part in parts]),
+    ):
+        table.add_row(head, *(f"{count:,}" for count in counts))
+    for head, shares in (
+        ("unknown", [part.unknown for part in parts]),
+        ("upper case", [part.capitalized for part in parts]),
+        ("digits", [part.digits for part in parts]),
+        ("no vector", [part.without_vector for part in parts if part.without_vector is not None]),
+    ):
+        if shares:
+            table.add_row(head, *(f"{share:.1%}" for share in shares))
     return table
 
 

@@ -1,5 +1,6 @@
 """The verb that trains word vectors."""
 
+import shutil
 from pathlib import Path
 
 import click
@@ -39,9 +40,17 @@ def pretrain(config: Path, settings: tuple[str, ...], run_dir: Path | None, repl
         loop.check_resumable(resolved, folder := run_dir)
     else:
         folder = run_folder.choose(config, run_dir, replace, loop.NAMES)
+        loop.require_text(resolved)
         run_folder.create(folder, resolved.to_toml(), replace)
+    console = Console(stderr=True)
     with run_folder.locked(folder):
-        result = loop.pretrain(resolved, folder, Console(stderr=True), resume=resume)
+        console.print(f"writing {folder}", highlight=False, soft_wrap=True, markup=False)
+        try:
+            result = loop.pretrain(resolved, folder, console, resume=resume)
+        except loop.RefusedTextError:
+            if not resume:
+                _withdraw(folder)
+            raise
     run_folder.discard_replaced(folder)
     speeds = (result.words_per_second, result.raw_words_per_second)
     speed, raw_speed = ("-" if each is None else f"{each:,.0f}" for each in speeds)
@@ -52,3 +61,12 @@ def pretrain(config: Path, settings: tuple[str, ...], run_dir: Path | None, repl
         soft_wrap=True,
         markup=False,
     )
+
+
+def _withdraw(folder: Path) -> None:
+    from windownet.train import run_folder
+
+    # What stands in its place refuses the command that gives another text. Where something is mounted it stays, empty.
+    shutil.rmtree(folder, ignore_errors=True)
+    if (old := run_folder.replaced(folder)).exists():
+        old.rename(folder)
