@@ -16,6 +16,7 @@ import numpy as np
 from windownet.autodiff import graph
 from windownet.autodiff.proof import duties, trials
 from windownet.autodiff.proof.differences import Differences, Progress
+from windownet.autodiff.proof.dtypes import in_dtypes
 from windownet.autodiff.proof.kinks import TOGETHER, judge_together
 from windownet.autodiff.proof.leaves import Gradients, examine
 from windownet.autodiff.proof.problem import (
@@ -139,7 +140,7 @@ def check_gradients(
             duties.LINEAR: duties.linear_for_a_scalar(problem, hand, gradients, rng),
             duties.ZERO: duties.zero(problem, hand, one, gradients),
             duties.DETERMINISTIC: duties.deterministic(problem, (by_hand, again)),
-            **dict(duties.in_dtypes(problem, (jnp.float32,), one, hand, gradients)),
+            **dict(in_dtypes(problem, (jnp.float32,), one, hand, gradients)),
         }
         ops = examine_ops(problem, seed, _examine_alone)
         return Report(problem.subject, seed, leaves, found, ops)
@@ -174,7 +175,7 @@ def _check_rule(problem: Problem, seed: int) -> Report:
         duties.DETERMINISTIC: duties.deterministic(problem, (eager, eager_again), (by_hand, again)),
         duties.ORDER: duties.order_of_duplicates(problem, hand, g, gradients, shaped, rng),
         trials.NON_FINITE: trials.non_finite(problem, hand, g, gradients, rng),
-        **dict(duties.in_dtypes(problem, (jnp.float32, jnp.bfloat16), g, hand, gradients)),
+        **dict(in_dtypes(problem, (jnp.float32, jnp.bfloat16), g, hand, gradients)),
     }
     return _of_op(problem.op, Report(problem.subject, seed, leaves, found))
 
@@ -246,10 +247,10 @@ def _same_value(problem: Problem, differences: Differences) -> Comparison | None
     if problem.value is None:
         return None
     expected = differences.value
+    if not expected.size:
+        return None
     came = flat(evaluate(jit_quickly(problem.value), problem.leaves, problem.others)).reshape(-1, expected.size)
     error = errors(came, expected[None])
-    if not error.size:
-        return None
     way, i = np.unravel_index(int(np.argmax(error)), error.shape)
     tolerance = EXACT * max(1.0, largest(expected))
     numbers = (float(came[way, i]), float(expected[i]), float(error[way, i]), tolerance)
