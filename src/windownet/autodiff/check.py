@@ -19,6 +19,7 @@ from windownet.autodiff.proof.differences import Differences, Progress
 from windownet.autodiff.proof.dtypes import in_dtypes
 from windownet.autodiff.proof.kinks import TOGETHER, judge_together
 from windownet.autodiff.proof.leaves import Gradients, examine
+from windownet.autodiff.proof.non_finite import NON_FINITE, non_finite
 from windownet.autodiff.proof.problem import (
     Floats,
     Problem,
@@ -174,7 +175,7 @@ def _check_rule(problem: Problem, seed: int) -> Report:
         duties.ZERO: duties.zero(problem, hand, g, gradients),
         duties.DETERMINISTIC: duties.deterministic(problem, (eager, eager_again), (by_hand, again)),
         duties.ORDER: duties.order_of_duplicates(problem, hand, g, gradients, shaped, rng),
-        trials.NON_FINITE: trials.non_finite(problem, hand, g, gradients, rng),
+        NON_FINITE: non_finite(problem, hand, witness, g, gradients, rng),
         **dict(in_dtypes(problem, (jnp.float32, jnp.bfloat16), g, hand, gradients)),
     }
     return _of_op(problem.op, Report(problem.subject, seed, leaves, found))

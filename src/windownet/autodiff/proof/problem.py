@@ -69,6 +69,7 @@ class Problem:
       value: `value(leaves, others)`, the outputs as the other ways compute them; None where there is no other way.
       record: `record(leaves, others)`, the recorded output of a model in our ops; None where nothing is recorded.
       op: the name of the op whose rule it is, if it is one.
+      strict: whether the rule may lose no NaN even where jax's own derivative does, as the package's ops may not.
     """
 
     subject: str
@@ -79,6 +80,7 @@ class Problem:
     value: Callable[[Arrays, Arrays], list[Any]] | None = None
     record: Callable[[Arrays, Arrays], Any] | None = None
     op: str = ""
+    strict: bool = False
 
     @property
     def names(self) -> list[str]:
