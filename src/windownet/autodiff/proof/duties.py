@@ -24,9 +24,6 @@ ZERO = "zero in, zero out"
 DETERMINISTIC = "deterministic"
 ORDER = "order of duplicates"
 
-_ROUNDINGS_OF_DTYPE = 4.0
-_TIMES_JAX = 4.0
-
 Compiled = Callable[[Arrays, Arrays, Arrays], Any]
 
 

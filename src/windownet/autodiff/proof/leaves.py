@@ -7,7 +7,7 @@ import numpy as np
 
 from windownet.autodiff.proof.differences import RATIO, SWEEP, Differences, Indices, Probe, Slopes
 from windownet.autodiff.proof.problem import Floats, Problem, place_of
-from windownet.autodiff.proof.verdicts import JAX, Verdict, errors, exact_tolerance, judge
+from windownet.autodiff.proof.verdicts import JAX, Verdict, errors, exact_tolerance, judge, rounding
 from windownet.autodiff.report import Comparison, LeafReport, worst_of
 
 UNTOUCHED = "untouched rows"
@@ -31,7 +31,7 @@ class Gradients:
       hand: by the rule on trial.
       jax: by jax.
       moved: how far one rounding of every input moves jax's.
-      natural: |g| |y| / max(|x|, 1) of each leaf, the size that its gradient has by its units.
+      natural: the `natural_size` of each leaf.
     """
 
     hand: Sequence[Floats]
@@ -101,6 +101,7 @@ class _Leaf:
         self._error = errors(self._hand, self._jax).ravel()
         tolerance = exact_tolerance(self._hand, self._jax, gradients.moved[index], gradients.natural[index])
         self._tolerance = tolerance.ravel()
+        self._rounding = rounding(self._jax, gradients.moved[index], gradients.natural[index]).ravel()
         sizes = np.maximum(np.abs(self._hand), np.abs(self._jax)).ravel()
         self._sizes = np.where(np.isfinite(sizes), sizes, 0)
         self._untouched = self._find_untouched(touched)
@@ -148,8 +149,9 @@ class _Leaf:
                 continue
             with np.errstate(invalid="ignore", over="ignore"):
                 along, jax_along = (float(x[p.at] @ p.values) for x in (hand, jax))
-                size = float(np.linalg.norm(self._sizes[p.at] * p.values))
-            verdict = judge(slopes, i, (self._name, p.place), along, jax_along, size, float(self._sizes.max(initial=0)))
+                size, floor = (float(np.linalg.norm(x[p.at] * p.values)) for x in (self._sizes, self._rounding))
+            most = float(self._sizes.max(initial=0))
+            verdict = judge(slopes, i, (self._name, p.place), along, jax_along, size, most, floor)
             if final or (verdict.comparison.ok and not verdict.unresolved):
                 self._verdicts[p.place] = verdict
                 self.kinks += [p] if verdict.kink and p.place.startswith("[") else []
