@@ -38,6 +38,8 @@ from windownet.autodiff.report import Comparison, LeafReport, Report, worst_of
 VALUE = "value"
 KINKS = "share of kinks"
 
+_NEARER, _STEEPEST = 0.01, 1e3
+
 
 def check_op(op: graph.Op, *inputs: Any, seed: int = 0, **static: Any) -> Report:
     """Prove the rule of an op, or find what is wrong with it.
@@ -220,8 +222,11 @@ def _gradients(
             moved = [np.maximum(m, np.abs(a - b)) for m, a, b in zip(moved, near, by_jax, strict=True)]
     # Of two draws an entry may see nothing by chance; its neighbours tell.
     moved = [np.maximum(m, _mean(m)) for m in moved]
-    natural = [natural_size(largest(flat(g)), largest(value), largest(x)) for x in problem.leaves]
-    return Gradients(by_hand, by_jax, moved, natural)
+    units = [natural_size(largest(flat(g)), largest(value), largest(x)) for x in problem.leaves]
+    # Where a function is saturated its gradient does not tell how steep it is; nearer to zero it does.
+    nearer = evaluate(witness, [_NEARER * x for x in problem.leaves], problem.others, g)
+    natural = [max(n, min(largest(x), _STEEPEST * n)) for n, x in zip(units, nearer, strict=True)]
+    return Gradients(by_hand, by_jax, moved, units, natural)
 
 
 def _mean(x: Floats) -> float:

@@ -78,7 +78,7 @@ def _judge(
     exact = [cast_floating(x, float) for x in args]
     expected = evaluate(hand, *exact)
     epsilon = float(jnp.finfo(name).eps)  # type: ignore[no-untyped-call]
-    sizes = zip(expected, gradients.moved, gradients.natural, strict=True)
+    sizes = zip(expected, gradients.moved, gradients.units, strict=True)
     bounds = [_ROUNDINGS_OF_DTYPE * epsilon * max(largest(e), largest(m) / EPSILON, n) for e, m, n in sizes]
     worst = worst_entry(name, problem, came, expected, bounds)
     if worst is None or worst.ok:

@@ -31,12 +31,14 @@ class Gradients:
       hand: by the rule on trial.
       jax: by jax.
       moved: how far one rounding of every input moves jax's.
-      natural: the `natural_size` of each leaf.
+      units: the `natural_size` of each leaf.
+      natural: the same, or how steep the function is elsewhere: what rounding inside a rule is relative to.
     """
 
     hand: Sequence[Floats]
     jax: Sequence[Floats]
     moved: Sequence[Floats]
+    units: Sequence[float]
     natural: Sequence[float]
 
 
