@@ -11,21 +11,22 @@ import numpy as np
 from windownet.autodiff.proof.duties import Compiled, broken, worst_entry
 from windownet.autodiff.proof.leaves import Gradients
 from windownet.autodiff.proof.problem import (
-    EPSILON,
     Arrays,
     Floats,
     Problem,
     cast_floating,
     evaluate,
+    flat,
     jit_quickly,
     largest,
     to_float64,
     type_of,
 )
-from windownet.autodiff.proof.verdicts import errors
+from windownet.autodiff.proof.verdicts import errors, natural_size
 from windownet.autodiff.report import Comparison
 
 _ROUNDINGS_OF_DTYPE = 4.0
+_ROUNDINGS_OF_UNITS = 2.0
 _TIMES_JAX = 4.0
 # What jax and XLA raise where they lack an operation in a dtype: at the trace, the lowering or the compilation.
 _NOT_THERE = (TypeError, ValueError, NotImplementedError, jax.errors.JaxRuntimeError)
@@ -38,8 +39,8 @@ def in_dtypes(
 
     Nothing is owed in a dtype in which the forward, or jax's own derivative of it, does not run; nor in entries that
     are fed by outputs beyond the dtype's range, or in which jax's own is not finite there. Any other may be off by 4
-    epsilons of the dtype, in units of its leaf's largest entry, of what one epsilon of the inputs moves, or of what
-    `verdicts.natural_size` says; or else by 4 times what jax's own gradient in the dtype is off.
+    epsilons of the dtype in units of its leaf's largest entry, by 2 in those of `verdicts.natural_size`, or by 4 times
+    what jax's own gradient in the dtype is off.
     """
     given = {jnp.dtype(x).name: None for x in (*dtypes, *problem.arguments.dtypes) if jnp.dtype(x) != jnp.float64}
     args_of = {name: [cast_floating(x, name) for x in (problem.leaves, problem.others, g)] for name in given}
@@ -77,10 +78,7 @@ def _judge(
 ) -> Comparison | None:
     exact = [cast_floating(x, float) for x in args]
     expected = evaluate(hand, *exact)
-    epsilon = float(jnp.finfo(name).eps)  # type: ignore[no-untyped-call]
-    sizes = zip(expected, gradients.moved, gradients.units, strict=True)
-    bounds = [_ROUNDINGS_OF_DTYPE * epsilon * max(largest(e), largest(m) / EPSILON, n) for e, m, n in sizes]
-    worst = worst_entry(name, problem, came, expected, bounds)
+    worst = worst_entry(name, problem, came, expected, _bounds(name, expected, gradients.units))
     if worst is None or worst.ok:
         return worst
     # jax's own is only wanted where the plain bound does not do.
@@ -93,11 +91,20 @@ def _judge(
     beyond = [np.isfinite(y) & ~np.isfinite(x) for x, y in zip(value, value_exact, strict=True)]
     fed = evaluate(witness, *exact[:2], [np.where(lost, x, 0) for lost, x in zip(beyond, exact[2], strict=True)])
     owed = [(f == 0) & (np.isfinite(x) | ~np.isfinite(y)) for f, x, y in zip(fed, own, own_exact, strict=True)]
-    came = [np.where(o, x, e) for o, x, e in zip(owed, came, expected, strict=True)]
-    off = [largest(errors(*pair)) for pair in zip(own, own_exact, strict=True)]
+    came, expected = ([np.where(o, x, 0) for o, x in zip(owed, gradient, strict=True)] for gradient in (came, expected))
+    kept = flat([np.where(lost, 0, y) for lost, y in zip(beyond, value_exact, strict=True)])
+    units = [natural_size(largest(flat(exact[2])), largest(kept), largest(x)) for x in exact[0]]
+    bounds = _bounds(name, expected, units)
+    off = [largest(errors(x, y)[o]) for x, y, o in zip(own, own_exact, owed, strict=True)]
     return worst_entry(
         name, problem, came, expected, [max(b, _TIMES_JAX * x) for b, x in zip(bounds, off, strict=True)]
     )
+
+
+def _bounds(name: str, expected: Sequence[Floats], units: Sequence[float]) -> list[float]:
+    epsilon = float(jnp.finfo(name).eps)  # type: ignore[no-untyped-call]
+    sizes = zip(expected, units, strict=True)
+    return [epsilon * max(_ROUNDINGS_OF_DTYPE * largest(e), _ROUNDINGS_OF_UNITS * n) for e, n in sizes]
 
 
 def _follows(problem: Problem, dtype: str, args: Arrays) -> bool:
