@@ -21,6 +21,7 @@ _VALUES_FOR_ROWS = 2**26
 _QUESTIONED = 512
 _QUESTIONED_AT_FIRST = 4
 _POISONINGS = 64
+_SMALL = 1e-6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -221,9 +222,13 @@ class _Leaf:
     def _excused(self, i: int) -> bool:
         # At a kink any slope between the sides is right; where jax has none the differences alone decide.
         verdict = self._verdicts.get(self._place(i))
-        if verdict is None or not verdict.comparison.ok or verdict.unresolved:
+        if verdict is None or not verdict.comparison.ok:
             return False
-        return verdict.kink or not np.isfinite(self._jax.flat[i])
+        if np.isfinite(self._jax.flat[i]):
+            return verdict.kink and not verdict.unresolved
+        # Of a slope that is zero rounding hides all but how small it is.
+        small = verdict.comparison.tolerance <= _SMALL * float(self._sizes.max(initial=0))
+        return small or not verdict.unresolved
 
     def _unread(self, i: int) -> bool:
         return bool(self._untouched[i // self._width])
