@@ -125,7 +125,6 @@ def _variance(x: Any) -> Any:
         (lambda x, seed: check_op(ops.tanh, 100 * x, seed=seed), (4, 3), 2),
         (lambda x, seed: check_custom_vjp(_by_jax(_variance), 1e4 + x, seed=seed), (64,), 0),
         (lambda x, seed: check_custom_vjp(_as_custom(_variance), 1e4 + x, seed=seed), (64,), 1),
-        (lambda x, seed: check_custom_vjp((_variance, lambda g, x: (2 * g * (x - x.mean()) / x.size,)), x), (64,), 2),
     ],
 )
 def test_right_rules_that_rounding_moves_are_accepted(check: Any, shape: tuple[int, ...], seed: int) -> None:
@@ -148,7 +147,7 @@ def test_a_function_that_changes_from_call_to_call_is_not_deterministic() -> Non
         )
 
     with pytest.raises(ValueError, match="a deterministic function is required; two calls gave different values"):
-        check_custom_vjp((drifting, lambda g, x: (g,)), X)
+        check_gradients(lambda p: ops.sum(Op("drifting", drifting, lambda g, y, x: (g,))(p)), X)
 
 
 @pytest.mark.parametrize("f", [jnp.square, jax.nn.sigmoid])

@@ -3,6 +3,12 @@
 `check_op`, `check_custom_vjp` and `check_gradients` compare a hand-written rule with `jax.vjp` of the forward in every
 entry and with central differences where they tell, in float64 whatever the caller's dtypes and settings. Each returns
 a `Report`; in a test, `check_op(op, x).raise_if_wrong()` is the whole of it.
+
+What else a rule owes is a duty each, named in the report. One of them, non-finite in, non-finite out: where a NaN or
+infinity in an input makes the value not finite, or is in the upstream gradient, what depends on it may be finite only
+where jax's own derivative is, and in the ops of this package not at all. Beside float64 a rule is tried in float32 and
+bfloat16 (a model in float32) and in the dtypes that it was given; a dtype that the function or jax's own derivative
+does not run in is not owed.
 """
 
 import dataclasses
@@ -54,8 +60,8 @@ def check_op(op: graph.Op, *inputs: Any, seed: int = 0, **static: Any) -> Report
       A report with one row a floating input, named as the op's forward names it, and the rule's duties.
 
     Raises:
-      TypeError: `op` is not an op, no input is floating, or the forward does not return one floating array that
-        follows its inputs' dtype.
+      TypeError: `op` is not an op, no input is floating, one is complex, or the forward does not return one floating
+        array that follows its inputs' dtype.
       ValueError: the forward is not deterministic.
     """
     if not isinstance(op, graph.Op):
@@ -69,7 +75,8 @@ def check_custom_vjp(f: Any, *args: Any, seed: int = 0) -> Report:
 
     Args:
       f: a function decorated with `jax.custom_vjp` whose rule is defined; or a pair `(forward, vjp)`, where
-        `vjp(g, *args)` returns a tuple with one cotangent an argument, None for one that has none.
+        `vjp(g, *args)` returns a tuple with one cotangent an argument, None or zeros of `float0` for one that has
+        none.
       *args: pytrees, where to check it. What `nondiff_argnums` names is passed on as it is.
       seed: what upstream cotangents, directions and coordinates are drawn from.
 
@@ -77,8 +84,8 @@ def check_custom_vjp(f: Any, *args: Any, seed: int = 0) -> Report:
       A report with one row a floating leaf of the arguments, and the rule's duties.
 
     Raises:
-      TypeError: `f` is neither, no leaf is floating, or the function does not return floating arrays that follow
-        its arguments' dtype.
+      TypeError: `f` is neither, no leaf is floating, a leaf or an output is complex, or the function does not return
+        floating arrays that follow its arguments' dtype.
       ValueError: the function is not deterministic.
     """
     with float64_on_host():
