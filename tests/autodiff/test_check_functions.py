@@ -143,7 +143,9 @@ def test_a_function_that_changes_from_call_to_call_is_not_deterministic() -> Non
 
     def drifting(x: Any) -> Any:
         return x + jax.pure_callback(
-            lambda: np.asarray(1e-13 * next(calls), x.dtype), jax.ShapeDtypeStruct((), x.dtype), vmap_method="sequential"
+            lambda: np.asarray(1e-13 * next(calls), x.dtype),
+            jax.ShapeDtypeStruct((), x.dtype),
+            vmap_method="sequential",
         )
 
     with pytest.raises(ValueError, match="a deterministic function is required; two calls gave different values"):
