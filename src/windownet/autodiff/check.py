@@ -3,6 +3,12 @@
 `check_op`, `check_custom_vjp` and `check_gradients` compare a hand-written rule with `jax.vjp` of the forward in every
 entry and with central differences where they tell, in float64 whatever the caller's dtypes and settings. Each returns
 a `Report`; in a test, `check_op(op, x).raise_if_wrong()` is the whole of it.
+
+What else a rule owes is a duty each, named in the report. One of them, non-finite in, non-finite out: where a NaN or
+infinity in an input makes the value not finite, or is in the upstream gradient, what depends on it may be finite only
+where jax's own derivative is, and in the ops of this package not at all. Beside float64 a rule is tried in float32 and
+bfloat16 (a model in float32) and in the dtypes that it was given; a dtype that the function or jax's own derivative
+does not run in is not owed.
 """
 
 import dataclasses
@@ -16,8 +22,10 @@ import numpy as np
 from windownet.autodiff import graph
 from windownet.autodiff.proof import duties, trials
 from windownet.autodiff.proof.differences import Differences, Progress
+from windownet.autodiff.proof.dtypes import in_dtypes
 from windownet.autodiff.proof.kinks import TOGETHER, judge_together
 from windownet.autodiff.proof.leaves import Gradients, examine
+from windownet.autodiff.proof.non_finite import NON_FINITE, non_finite
 from windownet.autodiff.proof.problem import (
     Floats,
     Problem,
@@ -30,11 +38,13 @@ from windownet.autodiff.proof.problem import (
 )
 from windownet.autodiff.proof.recorded import examine_ops
 from windownet.autodiff.proof.subjects import function_problem, model_problem, op_problem
-from windownet.autodiff.proof.verdicts import EXACT, MAX_KINK_SHARE, errors
+from windownet.autodiff.proof.verdicts import EXACT, MAX_KINK_SHARE, ROUNDINGS, errors, natural_size
 from windownet.autodiff.report import Comparison, LeafReport, Report, worst_of
 
 VALUE = "value"
 KINKS = "share of kinks"
+
+_NEARER, _STEEPEST = 0.01, 1e3
 
 
 def check_op(op: graph.Op, *inputs: Any, seed: int = 0, **static: Any) -> Report:
@@ -50,8 +60,8 @@ def check_op(op: graph.Op, *inputs: Any, seed: int = 0, **static: Any) -> Report
       A report with one row a floating input, named as the op's forward names it, and the rule's duties.
 
     Raises:
-      TypeError: `op` is not an op, no input is floating, or the forward does not return one floating array that
-        follows its inputs' dtype.
+      TypeError: `op` is not an op, no input is floating, one is complex, or the forward does not return one floating
+        array that follows its inputs' dtype.
       ValueError: the forward is not deterministic.
     """
     if not isinstance(op, graph.Op):
@@ -65,7 +75,8 @@ def check_custom_vjp(f: Any, *args: Any, seed: int = 0) -> Report:
 
     Args:
       f: a function decorated with `jax.custom_vjp` whose rule is defined; or a pair `(forward, vjp)`, where
-        `vjp(g, *args)` returns a tuple with one cotangent an argument, None for one that has none.
+        `vjp(g, *args)` returns a tuple with one cotangent an argument, None or zeros of `float0` for one that has
+        none.
       *args: pytrees, where to check it. What `nondiff_argnums` names is passed on as it is.
       seed: what upstream cotangents, directions and coordinates are drawn from.
 
@@ -73,8 +84,8 @@ def check_custom_vjp(f: Any, *args: Any, seed: int = 0) -> Report:
       A report with one row a floating leaf of the arguments, and the rule's duties.
 
     Raises:
-      TypeError: `f` is neither, no leaf is floating, or the function does not return floating arrays that follow
-        its arguments' dtype.
+      TypeError: `f` is neither, no leaf is floating, a leaf or an output is complex, or the function does not return
+        floating arrays that follow its arguments' dtype.
       ValueError: the function is not deterministic.
     """
     with float64_on_host():
@@ -119,12 +130,12 @@ def check_gradients(
         touched = _touched(problem, rows or {})
         one = [np.ones(())]
         differences = Differences(problem, one, progress)
-        _require_deterministic(problem, differences)
+        _require_deterministic(problem, differences, traced=False)
         if not np.isfinite(differences.value).all():
             raise ValueError(f"check_gradients: a finite loss is required, got {differences.value[0]}")
         value = _same_value(problem, differences)
         if value is not None and not value.ok:
-            _require_deterministic(problem, differences, jit_quickly(problem.forward))
+            _require_deterministic(problem, differences, traced=True)
         hand, witness = jax.jit(problem.hand), jit_quickly(problem.witness)
         try:
             by_hand = evaluate(hand, problem.leaves, problem.others, one)
@@ -139,7 +150,7 @@ def check_gradients(
             duties.LINEAR: duties.linear_for_a_scalar(problem, hand, gradients, rng),
             duties.ZERO: duties.zero(problem, hand, one, gradients),
             duties.DETERMINISTIC: duties.deterministic(problem, (by_hand, again)),
-            **dict(duties.in_dtypes(problem, (jnp.float32,), one, hand, gradients)),
+            **dict(in_dtypes(problem, (jnp.float32,), one, hand, gradients)),
         }
         ops = examine_ops(problem, seed, _examine_alone)
         return Report(problem.subject, seed, leaves, found, ops)
@@ -150,8 +161,7 @@ def _check_rule(problem: Problem, seed: int) -> Report:
     outputs = problem.output_types()
     g = [rng.standard_normal(t.shape) for t in outputs]
     differences = Differences(problem, g, None)
-    # Without compilation: the forward, and so most of the rule, stays in jax's cache of single operations.
-    _require_deterministic(problem, differences, problem.forward)
+    _require_deterministic(problem, differences, traced=True)
     try:
         eager, eager_again = (evaluate(problem.hand, *_on_device(problem), list(map(jnp.asarray, g))) for _ in range(2))
     except Exception as error:
@@ -173,8 +183,8 @@ def _check_rule(problem: Problem, seed: int) -> Report:
         duties.ZERO: duties.zero(problem, hand, g, gradients),
         duties.DETERMINISTIC: duties.deterministic(problem, (eager, eager_again), (by_hand, again)),
         duties.ORDER: duties.order_of_duplicates(problem, hand, g, gradients, shaped, rng),
-        trials.NON_FINITE: trials.non_finite(problem, hand, g, gradients, rng),
-        **dict(duties.in_dtypes(problem, (jnp.float32, jnp.bfloat16), g, hand, gradients)),
+        NON_FINITE: non_finite(problem, hand, witness, g, gradients, rng),
+        **dict(in_dtypes(problem, (jnp.float32, jnp.bfloat16), g, hand, gradients)),
     }
     return _of_op(problem.op, Report(problem.subject, seed, leaves, found))
 
@@ -217,9 +227,18 @@ def _gradients(
         near = evaluate(witness, jittered(problem.leaves, n), problem.others, jittered(g, n + 2))
         with np.errstate(invalid="ignore"):
             moved = [np.maximum(m, np.abs(a - b)) for m, a, b in zip(moved, near, by_jax, strict=True)]
-    size = largest(flat(g)) * largest(value)
-    natural = [size / max(largest(x), 1.0) for x in problem.leaves]
-    return Gradients(by_hand, by_jax, moved, natural)
+    # Of two draws an entry may see nothing by chance; its neighbours tell.
+    moved = [np.maximum(m, _mean(m)) for m in moved]
+    units = [natural_size(largest(flat(g)), largest(value), largest(x)) for x in problem.leaves]
+    # Where a function is saturated its gradient does not tell how steep it is; nearer to zero it does.
+    nearer = evaluate(witness, [_NEARER * x for x in problem.leaves], problem.others, g)
+    natural = [max(n, min(largest(x), _STEEPEST * n)) for n, x in zip(units, nearer, strict=True)]
+    return Gradients(by_hand, by_jax, moved, units, natural)
+
+
+def _mean(x: Floats) -> float:
+    finite = x[np.isfinite(x)]
+    return float(finite.mean()) if finite.size else 0.0
 
 
 def _touched(problem: Problem, rows: Mapping[str, Any]) -> dict[str, np.ndarray[Any, Any]]:
@@ -231,13 +250,11 @@ def _touched(problem: Problem, rows: Mapping[str, Any]) -> dict[str, np.ndarray[
     return {name: np.unique(np.asarray(ids)) for name, ids in rows.items()}
 
 
-def _require_deterministic(
-    problem: Problem, differences: Differences, forward: Callable[..., Any] | None = None
-) -> None:
-    # `forward` is a trace of its own: a number drawn while tracing is another one there.
-    again = differences.value if forward is None else flat(evaluate(forward, *_on_device(problem)))
-    close = errors(again, differences.value) <= EXACT * (1 + np.abs(np.nan_to_num(differences.value)))
-    if not differences.repeats or not close.all():
+def _require_deterministic(problem: Problem, differences: Differences, traced: bool) -> None:
+    # Each pair of calls runs the same programs, so that even what is ill-conditioned repeats its bits. Without
+    # compilation Python runs again: a number drawn while tracing is another one there.
+    first, again = (flat(evaluate(problem.forward, *_on_device(problem)) if traced else []) for _ in range(2))
+    if not differences.repeats or not np.array_equal(first, again, equal_nan=True):
         raise ValueError(f"{problem.subject}: a deterministic function is required; two calls gave different values")
 
 
@@ -246,13 +263,13 @@ def _same_value(problem: Problem, differences: Differences) -> Comparison | None
     if problem.value is None:
         return None
     expected = differences.value
+    if not expected.size:
+        return None
     came = flat(evaluate(jit_quickly(problem.value), problem.leaves, problem.others)).reshape(-1, expected.size)
     error = errors(came, expected[None])
-    if not error.size:
-        return None
-    way, i = np.unravel_index(int(np.argmax(error)), error.shape)
-    tolerance = EXACT * max(1.0, largest(expected))
-    numbers = (float(came[way, i]), float(expected[i]), float(error[way, i]), tolerance)
+    tolerance = np.broadcast_to(EXACT * max(1.0, largest(expected)) + ROUNDINGS * differences.moved, error.shape)
+    way, i = np.unravel_index(int(np.argmax(error / tolerance)), error.shape)
+    numbers = (float(came[way, i]), float(expected[i]), float(error[way, i]), float(tolerance[way, i]))
     return Comparison(VALUE, "", "", *numbers, note="what the rule's own forward pass, or the reference, computes")
 
 

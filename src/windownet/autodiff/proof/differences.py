@@ -59,7 +59,8 @@ class Differences:
       length: how many numbers an evaluation takes and gives: what it costs.
       vectorised: whether evaluations run together, which makes each cheap.
       value: the outputs at the leaves themselves, flat.
-      repeats: whether a second evaluation gave the same bits.
+      moved: how far one rounding of every leaf moves each finite output.
+      repeats: whether a second call of the same program gave the same bits.
     """
 
     def __init__(self, problem: Problem, g: Sequence[Floats], progress: Progress | None) -> None:
@@ -75,13 +76,16 @@ class Differences:
         self._width = max([1, *(x.shape[-1] for x in problem.leaves if x.ndim)])
         self._evaluate = (jit_quickly if self.vectorised else jax.jit)(self._outputs)
         signs = np.random.default_rng(0).choice([-1.0, 1.0], (2, self._theta.size))
-        plus, minus = self.displaced(np.stack([np.zeros(self._theta.size), *(EPSILON * signs * self._theta)]))
+        around = np.stack([np.zeros(self._theta.size), *(EPSILON * signs * self._theta)])
+        plus, minus = self.displaced(around)
         self.value = plus[0]
-        self.repeats = np.array_equal(plus[0], minus[0], equal_nan=True)
+        again = self.displaced(around)
+        self.repeats = np.array_equal((plus, minus), again, equal_nan=True)
         # How far one rounding of every leaf moves each output bounds what rounding inside the function can do.
         with np.errstate(invalid="ignore"):
-            moved = np.abs(np.concatenate([plus[1:], minus[1:]]) - self.value).max(0)
-        noise = np.maximum(EPSILON * np.abs(self.value), moved) * np.abs(self._g)
+            moved = np.abs(np.concatenate([plus[1:], minus]) - self.value).max(0)
+        self.moved = np.where(np.isfinite(moved), moved, 0)
+        noise = np.maximum(EPSILON * np.abs(self.value), self.moved) * np.abs(self._g)
         self._noise = np.where(np.isfinite(noise), noise, 0)
 
     def plan(self, quotients: int) -> None:

@@ -1,25 +1,19 @@
 """What a rule owes beside the right numbers; each duty is one comparison, or None where it is not owed."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from windownet.autodiff.proof.leaves import Gradients
 from windownet.autodiff.proof.problem import (
-    EPSILON,
     Arrays,
     Floats,
     Problem,
-    cast_floating,
     evaluate,
     jit_quickly,
-    largest,
     place_of,
-    to_float64,
-    type_of,
 )
 from windownet.autodiff.proof.verdicts import errors, exact_tolerance
 from windownet.autodiff.report import Comparison, worst_of
@@ -29,9 +23,6 @@ LINEAR = "linear in the upstream gradient"
 ZERO = "zero in, zero out"
 DETERMINISTIC = "deterministic"
 ORDER = "order of duplicates"
-
-_ROUNDINGS_OF_DTYPE = 4.0
-_TIMES_JAX = 4.0
 
 Compiled = Callable[[Arrays, Arrays, Arrays], Any]
 
@@ -89,41 +80,6 @@ def deterministic(problem: Problem, *pairs: tuple[Sequence[Floats], Sequence[Flo
     return worst_of([c for c in found if c is not None])
 
 
-def in_dtypes(
-    problem: Problem, dtypes: Sequence[Any], g: Sequence[Floats], hand: Compiled, gradients: Gradients
-) -> Iterator[tuple[str, Comparison | None]]:
-    """The rule in training dtypes, beside itself in float64 at the same rounded numbers.
-
-    An entry may be off by 4 epsilons of the dtype, in units of its leaf's largest entry, of what one epsilon of the
-    inputs moves, or of |g| |y| / max(|x|, 1); or else by 4 times what jax's own gradient in the dtype is off.
-    """
-    owed = {}
-    for dtype in dtypes:
-        name = jnp.dtype(dtype).name
-        args = [cast_floating(x, dtype) for x in (problem.leaves, problem.others, g)]
-        if not _follows(problem, name, args):
-            yield name, None
-        elif (error := _raised(problem, name, args)) is not None:
-            yield name, broken(name, error)
-        else:
-            owed[name] = args
-    # One compilation for all of them; jax's own is only wanted where the plain bound does not do.
-    low = jit_quickly(lambda args_of: {name: problem.hand(*args) for name, args in args_of.items()})(owed)
-    for name, args in owed.items():
-        exact = [cast_floating(x, float) for x in args]
-        came, expected = [to_float64(x) for x in low[name]], evaluate(hand, *exact)
-        epsilon = float(jnp.finfo(name).eps)  # type: ignore[no-untyped-call]
-        sizes = zip(expected, gradients.moved, gradients.natural, strict=True)
-        bounds = [_ROUNDINGS_OF_DTYPE * epsilon * max(largest(e), largest(m) / EPSILON, n) for e, m, n in sizes]
-        worst = worst_entry(name, problem, came, expected, bounds)
-        if worst is not None and not worst.ok:
-            witness = jit_quickly(problem.witness)
-            own = zip(evaluate(witness, *args), evaluate(witness, *exact), strict=True)
-            bounds = [b + _TIMES_JAX * largest(errors(*pair)) for b, pair in zip(bounds, own, strict=True)]
-            worst = worst_entry(name, problem, came, expected, bounds)
-        yield name, worst
-
-
 def order_of_duplicates(
     problem: Problem, hand: Compiled, g: Sequence[Floats], gradients: Gradients, value: Sequence[Floats], rng: Any
 ) -> Comparison | None:
@@ -151,23 +107,3 @@ def order_of_duplicates(
             again = evaluate(hand, leaves, others, permuted(g, outputs))
             return same(ORDER, problem, again, permuted(gradients.hand, company), gradients, 1.0)
     return None
-
-
-def _follows(problem: Problem, dtype: str, args: Sequence[Any]) -> bool:
-    # A forward that does not run in a dtype owes nothing there.
-    try:
-        types = jax.eval_shape(problem.forward, *args[:2])
-    except (TypeError, ValueError, NotImplementedError):
-        return False
-    return [str(t.dtype) for t in types] == [dtype] * len(types)
-
-
-def _raised(problem: Problem, dtype: str, args: Sequence[Any]) -> Exception | None:
-    try:
-        types = jax.eval_shape(problem.hand, *args)
-    except Exception as error:
-        return error
-    wrong = [(n, t) for n, t in zip(problem.names, types, strict=True) if t.dtype != dtype]
-    return (
-        TypeError(f"required the cotangent of {wrong[0][0]} in {dtype}, got {type_of(wrong[0][1])}") if wrong else None
-    )

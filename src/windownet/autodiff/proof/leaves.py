@@ -7,7 +7,7 @@ import numpy as np
 
 from windownet.autodiff.proof.differences import RATIO, SWEEP, Differences, Indices, Probe, Slopes
 from windownet.autodiff.proof.problem import Floats, Problem, place_of
-from windownet.autodiff.proof.verdicts import JAX, Verdict, errors, exact_tolerance, judge
+from windownet.autodiff.proof.verdicts import JAX, Verdict, errors, exact_tolerance, judge, rounding
 from windownet.autodiff.report import Comparison, LeafReport, worst_of
 
 UNTOUCHED = "untouched rows"
@@ -21,6 +21,7 @@ _VALUES_FOR_ROWS = 2**26
 _QUESTIONED = 512
 _QUESTIONED_AT_FIRST = 4
 _POISONINGS = 64
+_SMALL = 1e-6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,12 +32,14 @@ class Gradients:
       hand: by the rule on trial.
       jax: by jax.
       moved: how far one rounding of every input moves jax's.
-      natural: |g| |y| / max(|x|, 1) of each leaf, the size that its gradient has by its units.
+      units: the `natural_size` of each leaf.
+      natural: the same, or how steep the function is elsewhere: what rounding inside a rule is relative to.
     """
 
     hand: Sequence[Floats]
     jax: Sequence[Floats]
     moved: Sequence[Floats]
+    units: Sequence[float]
     natural: Sequence[float]
 
 
@@ -101,6 +104,7 @@ class _Leaf:
         self._error = errors(self._hand, self._jax).ravel()
         tolerance = exact_tolerance(self._hand, self._jax, gradients.moved[index], gradients.natural[index])
         self._tolerance = tolerance.ravel()
+        self._rounding = rounding(self._jax, gradients.moved[index], gradients.natural[index]).ravel()
         sizes = np.maximum(np.abs(self._hand), np.abs(self._jax)).ravel()
         self._sizes = np.where(np.isfinite(sizes), sizes, 0)
         self._untouched = self._find_untouched(touched)
@@ -148,8 +152,9 @@ class _Leaf:
                 continue
             with np.errstate(invalid="ignore", over="ignore"):
                 along, jax_along = (float(x[p.at] @ p.values) for x in (hand, jax))
-                size = float(np.linalg.norm(self._sizes[p.at] * p.values))
-            verdict = judge(slopes, i, (self._name, p.place), along, jax_along, size, float(self._sizes.max(initial=0)))
+                size, floor = (float(np.linalg.norm(x[p.at] * p.values)) for x in (self._sizes, self._rounding))
+            most = float(self._sizes.max(initial=0))
+            verdict = judge(slopes, i, (self._name, p.place), along, jax_along, size, most, floor)
             if final or (verdict.comparison.ok and not verdict.unresolved):
                 self._verdicts[p.place] = verdict
                 self.kinks += [p] if verdict.kink and p.place.startswith("[") else []
@@ -217,9 +222,13 @@ class _Leaf:
     def _excused(self, i: int) -> bool:
         # At a kink any slope between the sides is right; where jax has none the differences alone decide.
         verdict = self._verdicts.get(self._place(i))
-        if verdict is None or not verdict.comparison.ok or verdict.unresolved:
+        if verdict is None or not verdict.comparison.ok:
             return False
-        return verdict.kink or not np.isfinite(self._jax.flat[i])
+        if np.isfinite(self._jax.flat[i]):
+            return verdict.kink and not verdict.unresolved
+        # Of a slope that is zero rounding hides all but how small it is.
+        small = verdict.comparison.tolerance <= _SMALL * float(self._sizes.max(initial=0))
+        return small or not verdict.unresolved
 
     def _unread(self, i: int) -> bool:
         return bool(self._untouched[i // self._width])

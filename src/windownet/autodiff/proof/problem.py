@@ -69,6 +69,7 @@ class Problem:
       value: `value(leaves, others)`, the outputs as the other ways compute them; None where there is no other way.
       record: `record(leaves, others)`, the recorded output of a model in our ops; None where nothing is recorded.
       op: the name of the op whose rule it is, if it is one.
+      strict: whether the rule may lose no NaN even where jax's own derivative does, as the package's ops may not.
     """
 
     subject: str
@@ -79,6 +80,7 @@ class Problem:
     value: Callable[[Arrays, Arrays], list[Any]] | None = None
     record: Callable[[Arrays, Arrays], Any] | None = None
     op: str = ""
+    strict: bool = False
 
     @property
     def names(self) -> list[str]:
@@ -111,8 +113,15 @@ class Problem:
 def float64_on_host() -> Iterator[None]:
     """64-bit types on the CPU, whatever the caller's settings; they are as before at the end."""
     with contextlib.ExitStack() as stack:
-        # Non-finite values are put in on purpose, so nothing may stop at them.
-        for setting in (jax.enable_x64(True), jax.debug_nans(False), jax.debug_infs(False)):
+        # Non-finite values are put in on purpose and numbers go to and fro, so nothing may stop at them; and a rule
+        # that breaks under compilation has to be compiled.
+        for setting in (
+            jax.enable_x64(True),
+            jax.debug_nans(False),
+            jax.debug_infs(False),
+            jax.transfer_guard("allow"),
+            jax.disable_jit(False),
+        ):
             stack.enter_context(setting)
         if jax.default_backend() != "cpu" and (cpu := _cpu()) is not None:
             stack.enter_context(jax.default_device(cpu))
@@ -122,6 +131,11 @@ def float64_on_host() -> Iterator[None]:
 def is_floating(x: Any) -> bool:
     """Whether x is an array or number of a floating dtype, and so has a gradient."""
     return isinstance(x, float) or (is_array(x) and bool(jnp.issubdtype(x.dtype, jnp.floating)))
+
+
+def is_complex(x: Any) -> bool:
+    """Whether x is an array or number of a complex dtype, whose derivative nothing here judges."""
+    return isinstance(x, complex) or (is_array(x) and bool(jnp.issubdtype(x.dtype, jnp.complexfloating)))
 
 
 def is_array(x: Any) -> bool:
@@ -149,7 +163,11 @@ def flat(arrays: Sequence[Floats]) -> Floats:
 
 def type_of(x: Any) -> str:
     """`float32[4,3]` of an array, the type's name of anything else."""
-    return f"{x.dtype}[{','.join(map(str, x.shape))}]" if hasattr(x, "shape") else type(x).__name__
+    if not hasattr(x, "shape"):
+        return type(x).__name__
+    # numpy has no name for the type of what is no cotangent, and prints its fields.
+    dtype = "float0" if x.dtype == jax.dtypes.float0 else x.dtype
+    return f"{dtype}[{','.join(map(str, x.shape))}]"
 
 
 def _cpu() -> Any:

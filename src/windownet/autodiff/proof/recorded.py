@@ -11,7 +11,7 @@ import numpy as np
 from windownet.autodiff.graph import Node, Op, primal
 from windownet.autodiff.proof.problem import Arrays, Problem, is_floating, jit_quickly, jittered, place_of, to_float64
 from windownet.autodiff.proof.subjects import op_problem, parameter_names
-from windownet.autodiff.proof.verdicts import JAX, errors, exact_tolerance
+from windownet.autodiff.proof.verdicts import JAX, errors, exact_tolerance, natural_size
 from windownet.autodiff.report import Comparison, worst_of
 
 
@@ -97,7 +97,7 @@ def _both(node: Node, g: Any) -> dict[str, Any]:
     return {
         "hand": [hand[i] for i in at],
         "jax": list(jax.vjp(forward, *floats)[1](g)),
-        "natural": [_largest(g) * _largest(node.value) / jnp.maximum(_largest(x), 1) for x in floats],
+        "sizes": [(_largest(g), _largest(node.value), _largest(x)) for x in floats],
     }
 
 
@@ -110,7 +110,8 @@ def _worst(names: Sequence[str], here: dict[str, Any], near: Sequence[dict[str, 
         hand, expected = to_float64(here["hand"][i]), to_float64(here["jax"][i])
         with np.errstate(invalid="ignore"):
             moved = np.max([np.abs(to_float64(n["jax"][i]) - expected) for n in near], axis=0)
-        error, allowed = errors(hand, expected), exact_tolerance(hand, expected, moved, float(here["natural"][i]))
+        natural = natural_size(*map(float, here["sizes"][i]))
+        error, allowed = errors(hand, expected), exact_tolerance(hand, expected, moved, natural)
         with np.errstate(divide="ignore", invalid="ignore"):
             k = int(np.argmax(np.where(error == 0, 0, error / allowed)))
         numbers = (float(x.flat[k]) for x in (hand, expected, error, allowed))

@@ -9,14 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from windownet.autodiff import graph
-from windownet.autodiff.proof.problem import Arguments, Arrays, Problem, is_array, is_floating, type_of
+from windownet.autodiff.proof.problem import Arguments, Arrays, Problem, is_array, is_complex, is_floating, type_of
 
 
 def op_problem(op: graph.Op, inputs: Sequence[Any], static: Mapping[str, Any]) -> Problem:
     """An op at its inputs; the leaves are the floating ones, named as its forward names them."""
     names = parameter_names(op.forward, len(inputs))
     arrays = [x if is_array(x) else np.asarray(x) for x in inputs]
-    arguments = Arguments([(name, x, True) for name, x in zip(names, arrays, strict=True)])
+    arguments = _real_arguments(f"op {op.name!r}", names, arrays)
 
     def forward(leaves: Arrays, others: Arrays) -> list[Any]:
         return [op.forward(*arguments.filled(leaves, others), **static)]
@@ -28,10 +28,13 @@ def op_problem(op: graph.Op, inputs: Sequence[Any], static: Mapping[str, Any]) -
             came = f"a tuple of {len(cotangents)}" if isinstance(cotangents, tuple) else type(cotangents).__name__
             raise TypeError(f"required a tuple with one cotangent for each of {len(filled)} inputs, got {came}")
         for name, x, cotangent in zip(names, filled, cotangents, strict=True):
-            _require_cotangent(name, x, cotangent)
+            # `backward` takes nothing but None for an op's input that has no cotangent.
+            _require_cotangent(name, x, cotangent, float0=False)
         return arguments.leaves_of(cotangents)
 
-    return _required(f"op {op.name!r}", Problem(op.name, arguments, forward, hand, op=op.name))
+    # jax loses a NaN where it compares (`nn.relu`); the ops of this package may not.
+    strict = getattr(op.forward, "__module__", "").startswith(f"{graph.__package__}.ops.")
+    return _required(f"op {op.name!r}", Problem(op.name, arguments, forward, hand, op=op.name, strict=strict))
 
 
 def function_problem(f: Any, args: Sequence[Any]) -> Problem:
@@ -45,16 +48,16 @@ def function_problem(f: Any, args: Sequence[Any]) -> Problem:
             f"check_custom_vjp: a function decorated with jax.custom_vjp, or a pair (forward, vjp), is required, got "
             f"{came}; of a function that was decorated again, pass the inner one"
         )
+    name = getattr(f, "__name__", "custom_vjp")
     plain, fixed = f.__wrapped__, getattr(f, "nondiff_argnums", getattr(f, "static_argnums", ()))
     names = parameter_names(plain, len(args))
     # What is not to be differentiated may be a function or a shape: it is kept whole.
     kept = [_Kept(x) if i in fixed else x for i, x in enumerate(args)]
-    arguments = Arguments([(name, x, True) for name, x in zip(names, kept, strict=True)])
+    arguments = _real_arguments(name, names, kept)
 
     def called(function: Callable[..., Any], leaves: Arrays, others: Arrays) -> list[Any]:
         filled = arguments.filled(leaves, others)
-        out = function(*(x.value if isinstance(x, _Kept) else x for x in filled))
-        return [y for y in jax.tree.leaves(out) if is_floating(y)]
+        return _real_outputs(name, function(*(x.value if isinstance(x, _Kept) else x for x in filled)))
 
     def hand(leaves: Arrays, others: Arrays, g: Arrays) -> list[Any]:
         _, pull_back = jax.vjp(lambda *floats: called(f, floats, others), *leaves)
@@ -63,7 +66,6 @@ def function_problem(f: Any, args: Sequence[Any]) -> Problem:
     def value(leaves: Arrays, others: Arrays) -> list[Any]:
         return list(jax.vjp(lambda *floats: called(f, floats, others), *leaves)[0])
 
-    name = getattr(f, "__name__", "custom_vjp")
     problem = Problem(name, arguments, lambda leaves, others: called(plain, leaves, others), hand, value=value)
     return _required(name, problem)
 
@@ -75,10 +77,11 @@ def model_problem(
     arguments = Arguments([("", params, True), *(("", tree, False) for tree in batch)])
     for path, leaf in jax.tree.leaves_with_path(params):
         if not is_floating(leaf):
+            instead = "its real and imaginary parts as two arrays" if is_complex(leaf) else "it in the batch"
             raise TypeError(
                 f"check_gradients: a floating array is required in every leaf of params, leaf "
-                f"{jax.tree_util.keystr(path, simple=True, separator='.')} is {type_of(jnp.asarray(leaf))}; pass it "
-                "in the batch"
+                f"{jax.tree_util.keystr(path, simple=True, separator='.')} is {type_of(jnp.asarray(leaf))}; pass "
+                f"{instead}"
             )
     plain = reference or loss
 
@@ -129,11 +132,11 @@ class _Kept:
 
 
 def _pair_problem(plain: Callable[..., Any], rule: Callable[..., Any], args: Sequence[Any]) -> Problem:
-    names = parameter_names(plain, len(args))
-    arguments = Arguments([(name, x, True) for name, x in zip(names, args, strict=True)])
+    function, names = getattr(plain, "__name__", "forward"), parameter_names(plain, len(args))
+    arguments = _real_arguments(function, names, args)
 
     def forward(leaves: Arrays, others: Arrays) -> list[Any]:
-        return [y for y in jax.tree.leaves(plain(*arguments.filled(leaves, others))) if is_floating(y)]
+        return _real_outputs(function, plain(*arguments.filled(leaves, others)))
 
     def hand(leaves: Arrays, others: Arrays, g: Arrays) -> list[Any]:
         filled = arguments.filled(leaves, others)
@@ -150,19 +153,48 @@ def _pair_problem(plain: Callable[..., Any], rule: Callable[..., Any], args: Seq
             if came_tree != tree:  # type: ignore[operator]
                 raise TypeError(f"cotangent of {name}: required the tree {tree}, got {came_tree}")
             for leaf, c in zip(leaves_of_x, leaves_of_cotangent, strict=True):
-                _require_cotangent(name, leaf, c)
+                _require_cotangent(name, leaf, c, float0=True)
             flat += leaves_of_cotangent
         return arguments.leaves_of(flat)
 
-    name = getattr(plain, "__name__", "forward")
-    return _required(name, Problem(name, arguments, forward, hand))
+    return _required(function, Problem(function, arguments, forward, hand))
 
 
-def _require_cotangent(name: str, x: Any, cotangent: Any) -> None:
-    required = type_of(x) if is_floating(x) else "None"
+def _require_cotangent(name: str, x: Any, cotangent: Any, float0: bool) -> None:
+    if is_floating(x):
+        allowed = [type_of(x)]
+    else:
+        # jax's own derivatives hand zeros of type float0 to what has no cotangent.
+        allowed = ["None", f"float0[{','.join(map(str, np.shape(x)))}]"] if float0 else ["None"]
     came = "None" if cotangent is None else type_of(cotangent)
-    if came not in (required, f"float0{came[6:]}" if required == "None" else required):
-        raise TypeError(f"cotangent of {name}: required {required}, got {came}")
+    if came not in allowed:
+        raise TypeError(f"cotangent of {name}: required {' or '.join(allowed)}, got {came}")
+
+
+def _real_arguments(what: str, names: Sequence[str], args: Sequence[Any]) -> Arguments:
+    for name, tree in zip(names, args, strict=True):
+        for path, x in jax.tree.leaves_with_path(tree):
+            if is_complex(x):
+                raise TypeError(
+                    f"{what}: real arguments are required, got {type_of(x)} in {_path(name, path)}; pass its real and "
+                    "imaginary parts as two arrays"
+                )
+    return Arguments([(name, x, True) for name, x in zip(names, args, strict=True)])
+
+
+def _real_outputs(what: str, out: Any) -> list[Any]:
+    # What is not floating has no derivative and is left out; a complex output has one that nobody would look at.
+    for path, y in jax.tree.leaves_with_path(out):
+        if is_complex(y):
+            raise TypeError(
+                f"{what}: real outputs are required, got {type_of(y)} in {_path('output', path)}; return its real and "
+                "imaginary parts as two arrays"
+            )
+    return [y for y in jax.tree.leaves(out) if is_floating(y)]
+
+
+def _path(name: str, path: Any) -> str:
+    return ".".join(part for part in (name, jax.tree_util.keystr(path, simple=True, separator=".")) if part)
 
 
 def _required(what: str, problem: Problem) -> Problem:

@@ -1,6 +1,6 @@
-"""Duties that take several calls of one rule: other transformations, other cotangents, numbers that are not finite."""
+"""Duties that take several calls of one rule: other transformations, other cotangents, another point."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -16,7 +16,6 @@ from windownet.autodiff.proof.problem import (
     evaluate,
     jit_quickly,
     jittered,
-    place_of,
     to_float64,
 )
 from windownet.autodiff.proof.verdicts import errors, exact_tolerance
@@ -26,11 +25,6 @@ JIT = "the same under jit"
 SCAN = "the same under scan"
 VMAP = "the same under vmap"
 ELSEWHERE = "another point"
-NON_FINITE = "non-finite in, non-finite out"
-
-_COORDINATES = 2
-_OTHER_VALUES = (-50.0, 0.1, 50.0)
-_FAR, _FARTHER, _GROWN = 1e30, 1e60, 1e10
 
 
 def transformed(
@@ -87,31 +81,6 @@ def transformed(
     return found
 
 
-def non_finite(
-    problem: Problem, hand: Compiled, g: Sequence[Floats], gradients: Gradients, rng: np.random.Generator
-) -> Comparison | None:
-    """Whether NaN and infinity come through, where the gradient depends on the number that is one.
-
-    An entry depends on a number if it changes when the number does; where the number is NaN it may not be finite. At an
-    infinity a slope may be finite (tanh is flat out there), so only an entry that grew beyond bounds on the way, or is
-    not finite there, owes a non-finite value.
-    """
-    found = []
-    with np.errstate(invalid="ignore", over="ignore"):
-        for what, at in _numbers(problem, hand, g, rng):
-            moved = [_changed(at(value), gradients.hand) for value in _OTHER_VALUES]
-            depends = [np.logical_or.reduce(masks) for masks in zip(*moved, strict=True)]
-            found += _silent(problem, depends, at(np.nan), f"{what} = nan")
-            for sign in (-1, 1):
-                far, farther = at(sign * _FAR), at(sign * _FARTHER)
-                grows = [
-                    ~np.isfinite(b) | (abs(b) > _GROWN * np.maximum(abs(a), 1))
-                    for a, b in zip(far, farther, strict=True)
-                ]
-                found += _silent(problem, grows, at(sign * np.inf), f"{what} = {sign * np.inf}")
-    return worst_of(found)
-
-
 def _linear(
     problem: Problem, cotangents: Sequence[Sequence[Floats]], factors: tuple[float, float], gradients: Gradients
 ) -> Comparison | None:
@@ -150,43 +119,5 @@ def _elsewhere(
     return worst_entry(ELSEWHERE, problem, hand, expected, tolerances)
 
 
-def _numbers(
-    problem: Problem, hand: Compiled, g: Sequence[Floats], rng: np.random.Generator
-) -> Iterator[tuple[str, Callable[[float], list[Floats]]]]:
-    # Some numbers of every leaf and cotangent, each with the gradient as a function of it.
-    names = [*problem.names, *(f"the upstream cotangent{f' {n}' if len(g) > 1 else ''}" for n in range(len(g)))]
-    arrays = [*problem.leaves, *g]
-    for n, (name, array) in enumerate(zip(names, arrays, strict=True)):
-        for i in rng.choice(array.size, min(_COORDINATES, array.size), replace=False):
-
-            def at(value: float, n: int = n, i: int = int(i)) -> list[Floats]:
-                changed = list(arrays)
-                changed[n] = arrays[n].copy()
-                changed[n].flat[i] = value
-                split = len(problem.leaves)
-                return evaluate(hand, changed[:split], problem.others, changed[split:])
-
-            yield name + place_of(int(i), array.shape), at
-
-
 def _stacked(x: Any, times: int) -> Any:
     return jnp.stack([x] * times) if isinstance(x, jax.Array) else np.stack([x] * times)
-
-
-def _changed(other: Sequence[Floats], here: Sequence[Floats]) -> list[Any]:
-    return [
-        (np.abs(a - b) > 1e-9 * np.maximum(np.abs(a), np.abs(b))) | (np.isfinite(a) != np.isfinite(b))
-        for a, b in zip(other, here, strict=True)
-    ]
-
-
-def _silent(problem: Problem, owed: Sequence[Any], came: Sequence[Floats], where: str) -> list[Comparison]:
-    found = []
-    for name, mask, x in zip(problem.names, owed, came, strict=True):
-        if mask.any():
-            i = int(np.argmax(mask & np.isfinite(x)))
-            silent = bool((mask & np.isfinite(x)).any())
-            value = float(x.flat[i]) if silent else np.nan
-            error = np.inf if silent else 0.0
-            found.append(Comparison(NON_FINITE, name, place_of(i, x.shape), value, np.nan, error, 0.0, note=where))
-    return found

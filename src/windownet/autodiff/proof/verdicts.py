@@ -2,12 +2,13 @@
 
 A tolerance is never scaled by the number of elements. Against jax, entry i of a leaf may differ by
 
-    1e-10 max(|hand_i|, |jax_i|, 1e-3 L) + 64 (min(m_i, 1e-9 L) + eps |g| |y| / max(|x|, 1))
+    1e-10 max(|hand_i|, |jax_i|, 1e-3 L) + 64 (min(m_i, 1e-9 max(L, N)) + eps N),  N = |g| |y| / max(1, min(|x|, |y|))
 
 with L the leaf's largest gradient, m_i how far jax's entry moves when every input and cotangent moves by one rounding
 (its conditioning), and |g|, |y|, |x| the largest cotangent, output and leaf value: what a rule that subtracts
 saturated outputs loses. Against central differences a probe may differ by 1e-7 of the derivative, or of the root of
-the sum of its terms' squares where they cancel, and by what rounding and truncation leave of the difference itself.
+the sum of its terms' squares where they cancel, by what rounding and truncation leave of the difference itself, and by
+the second part of the above: a saturated function's own values tell its slope better than any rule that is given them.
 """
 
 from typing import NamedTuple
@@ -15,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from windownet.autodiff.proof.differences import Slopes
-from windownet.autodiff.proof.problem import EPSILON, Floats
+from windownet.autodiff.proof.problem import EPSILON, Floats, largest
 from windownet.autodiff.report import Comparison
 
 JAX = "jax.vjp"
@@ -25,11 +26,12 @@ EXACT = 1e-10
 """Relative tolerance between two derivations of one gradient in float64."""
 APPROXIMATE = 1e-7
 """Relative tolerance between a gradient and extrapolated central differences."""
+ROUNDINGS = 64.0
+"""How many roundings of every number a program may be off."""
 MAX_KINK_SHARE = 0.75
 """A check more of whose coordinates lie on kinks has shown too little, and fails."""
 
 _OF_LARGEST = 1e-3
-_ROUNDINGS = 64.0
 _NOISES = 8.0
 _COARSEST = 1e-5
 
@@ -40,14 +42,25 @@ def exact_tolerance(a: Floats, b: Floats, moved: Floats, natural: float) -> Floa
     Args:
       a, b: the two.
       moved: how far one rounding of every input moves an entry, of their shape.
-      natural: |g| |y| / max(|x|, 1).
+      natural: the leaf's `natural_size`.
     """
     a, b = np.abs(a), np.abs(b)
-    finite = b[np.isfinite(b)]
-    largest = float(finite.max(initial=0))
-    rounding = np.minimum(np.nan_to_num(moved, nan=0, posinf=0), 1e-9 * largest) + EPSILON * natural
     scale = np.maximum(np.where(np.isfinite(a), a, 0), np.where(np.isfinite(b), b, 0))
-    return EXACT * np.maximum(scale, _OF_LARGEST * largest) + _ROUNDINGS * rounding
+    return EXACT * np.maximum(scale, _OF_LARGEST * largest(b)) + rounding(b, moved, natural)
+
+
+def rounding(b: Floats, moved: Floats, natural: float) -> Floats:
+    """What rounding inside a rule may do to every entry of a leaf's gradient `b`; see the module and above."""
+    of_inputs = np.minimum(np.nan_to_num(moved, nan=0, posinf=0), 1e-9 * max(largest(b), natural))
+    return ROUNDINGS * (of_inputs + EPSILON * natural)
+
+
+def natural_size(g: float, y: float, x: float) -> float:
+    """The size that a leaf's gradient has by its units, for the largest cotangent, output and value of the leaf.
+
+    It is |g| |y| / |x|; but what is bounded however large x grows, as tanh is, bends at an x of 1 or so.
+    """
+    return g * y / max(1.0, min(x, y))
 
 
 def errors(a: Floats, b: Floats) -> Floats:
@@ -73,7 +86,7 @@ class Verdict(NamedTuple):
 
 
 def judge(
-    slopes: Slopes, i: int, names: tuple[str, str], hand: float, jax: float, size: float, largest: float
+    slopes: Slopes, i: int, names: tuple[str, str], hand: float, jax: float, size: float, most: float, floor: float
 ) -> Verdict:
     """Judge probe `i` by its difference quotients.
 
@@ -83,7 +96,8 @@ def judge(
       names: its leaf and its place there.
       hand, jax: the two gradients along it.
       size: the root of the sum of its terms' squares.
-      largest: the leaf's largest gradient: truncation may hide this little of it where a slope vanishes at the probe.
+      most: the leaf's largest gradient: truncation may hide this little of it where a slope vanishes at the probe.
+      floor: what rounding inside the rule may do to the gradient along it.
     """
     central, noise = slopes.central[i], slopes.noise[i]
     with np.errstate(invalid="ignore", over="ignore"):
@@ -92,21 +106,21 @@ def judge(
         if len(extrapolated) > 1:
             change = np.abs(np.diff(extrapolated))
             uncertain = np.append(change, change[-1])
-        rounding = _NOISES * noise[1:]
+        lost = _NOISES * noise[1:] + floor
         error = np.abs(extrapolated - hand)
         scale = np.maximum(np.abs(extrapolated), max(abs(hand), size))
-        tolerance = APPROXIMATE * scale + rounding + np.minimum(4 * uncertain, 1e-6 * np.maximum(scale, largest))
+        tolerance = APPROXIMATE * scale + lost + np.minimum(4 * uncertain, 1e-6 * np.maximum(scale, most))
     usable = np.isfinite(extrapolated) & np.isfinite(tolerance)
     if not usable.any() or not np.isfinite(hand):
         unknown = Comparison(NUMERIC, *names, hand, np.nan, 0.0, 0.0, note="no finite difference to compare with")
         return Verdict(unknown, False, True)
     # Where a finer step gives something else a kink lies near, and only the steps that stay on this side of it count.
-    settled = usable & (uncertain <= 4 * (APPROXIMATE * scale + rounding))
+    settled = usable & (uncertain <= 4 * (APPROXIMATE * scale + lost))
     usable = settled if settled.any() else usable
     usable &= tolerance <= np.maximum(_COARSEST * scale, 4 * tolerance[usable].min())
     with np.errstate(invalid="ignore", divide="ignore"):
         k = int(np.argmin(np.where(usable, np.where(error == 0, 0, error / tolerance), np.inf)))
-    unresolved = bool(rounding[k] > 1e-3 * scale[k])
+    unresolved = bool(lost[k] > 1e-3 * scale[k])
     kink = _kink(slopes, i, float(scale[k]))
     comparison = Comparison(NUMERIC, *names, hand, float(extrapolated[k]), float(error[k]), float(tolerance[k]))
     if kink is None or comparison.ok:
