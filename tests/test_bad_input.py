@@ -220,14 +220,43 @@ def test_a_run_is_replaced_when_asked(corpus, train):
     assert artifact.load(run).config.train.epochs == 1
 
 
-@pytest.mark.parametrize("content", [b"x", "folder"])
-def test_only_a_run_is_replaced(corpus, train, content):
-    place = put(corpus / "place", content)
-    if content == "folder":
-        (place / "thesis.tex").write_text("years of work")
+RUN = {"config.toml": "# mine\n", "metrics.jsonl": "", ".lock": "1\n", ".model.new/model.safetensors": ""}
+
+
+@pytest.mark.parametrize(
+    ("files", "came"),
+    [
+        (None, "one without config.toml"),
+        ({"thesis.tex": "years of work"}, "thesis.tex in it"),
+        (RUN | {".git/HEAD": "x", ".env": "secret"}, ".env, .git in it"),
+        (RUN | {"notes.txt": "x"}, "notes.txt in it"),
+        ({"config.toml": "# mine\n", ".lock": ""}, "one without metrics.jsonl"),
+        ({"metrics.jsonl": ""}, "one without config.toml"),
+    ],
+)
+def test_only_a_run_is_replaced(corpus, train, files, came):
+    place = corpus / "place"
+    if files is None:
+        place.write_bytes(b"x")
+    for name, text in (files or {}).items():
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_text(text)
     before = fingerprint(corpus)
-    assert answer(train("--replace", run_dir=place)).startswith(f"--replace {place}: required a run folder")
+    message = answer(train("--replace", run_dir=place))
+    assert message == f"--replace {place}: required a run folder and nothing else in it, got {came}"
     assert fingerprint(corpus) == before
+
+
+def test_a_run_behind_a_link_is_replaced_where_it_lies(corpus, train, monkeypatch):
+    (corpus / "link").symlink_to(corpus / "target")
+    assert train("train.epochs=1", run_dir=corpus / "link").exit_code == 0
+    assert train("train.epochs=2", "--replace", run_dir=corpus / "link").exit_code == 0
+    monkeypatch.chdir(corpus / "target")
+    assert train("train.epochs=3", "--replace", run_dir=".").exit_code == 0
+    assert artifact.load(corpus / "link").config.train.epochs == 3
+    assert (corpus / "link").is_symlink()
+    assert {path.name for path in corpus.iterdir() if path.is_dir()} == {"link", "target"}
+    assert invoke("train", "--resume", corpus / "link").stdout.startswith(f"{corpus / 'target'}: dev F1 ")
 
 
 @pytest.mark.parametrize("place", ["train.conll/run", "/proc/run"])

@@ -116,7 +116,7 @@ class _Run:
             error.args = (self._interrupted(),)
             raise
         except OSError as error:
-            raise InputError(f"{self._folder}: cannot be written: {error.strerror}; {self._kept()}") from error
+            raise InputError(f"{self._folder}: cannot be written: {error.strerror or error}; {self._kept()}") from error
 
     def _run(self, resume: bool) -> Result:
         state, metrics_bytes = self._resumed() if resume else (None, 0)

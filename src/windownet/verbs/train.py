@@ -53,6 +53,7 @@ def train(
     if resume is not None:
         if run_dir is not None or replace:
             raise InputError(f"--resume {resume}: required without --run-dir and --replace; leave them out")
+        resume = run_folder.itself(resume)
         if (end := run_folder.end_of(resume)) is not None:
             click.echo(f"{resume}: {_figures(end)}; the run has finished, nothing is left to do")
             return
