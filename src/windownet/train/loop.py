@@ -14,6 +14,7 @@ from windownet.data.batches import Batch
 from windownet.data.prefetch import prefetch
 from windownet.data.scores import Scores
 from windownet.errors import InputError
+from windownet.interrupts import Interrupts
 from windownet.model.network import Params
 from windownet.optim import schedules
 from windownet.tagger import artifact
@@ -21,7 +22,6 @@ from windownet.tagger.artifact import Artifact
 from windownet.tagger.tagger import Predictor, Tagger, by_sentence, score
 from windownet.train import environment, run_folder, scheduled
 from windownet.train.checkpoints import Checkpoints, Progress
-from windownet.train.interrupts import Interrupts
 from windownet.train.log import Level, Logger, RunLog
 from windownet.train.prepare import Prepared
 from windownet.train.scheduled import Scheduled
