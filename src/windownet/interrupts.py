@@ -12,7 +12,7 @@ from windownet.errors import Terminated
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _IMPORT = "<frozen importlib._bootstrap>"
 # Seconds until a signal that could not be raised is sent once more.
-_AGAIN = 0.02
+_AGAIN = 0.005
 
 _Handlers = dict[signal.Signals, "Callable[[int, FrameType | None], object] | int | None"]
 
@@ -91,13 +91,16 @@ def raising() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        waits, _ = signal.setitimer(signal.ITIMER_REAL, 0)
         sys.unraisablehook = hook
         _restore(before)
+        if waits:
+            raise _error(last, "")
 
 
 def raise_no_more() -> None:
     """From here to the end of `raising`, a signal ends the process: one was heard, and what is left is to say so."""
+    signal.setitimer(signal.ITIMER_REAL, 0)
     _handle(signal.SIG_DFL)
 
 
