@@ -136,6 +136,15 @@ def test_an_import_is_not_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert asks_at_import.whole
 
 
+def test_who_has_heard_one_can_be_ended() -> None:
+    numbers = signal.SIGINT, signal.SIGTERM
+    with all_as_before(), interrupts.raising():
+        # One that waits is heard with the other.
+        signal.setitimer(signal.ITIMER_REAL, 60)
+        interrupts.raise_no_more()
+        assert [signal.getsignal(number) for number in numbers] == [signal.SIG_DFL] * 2
+
+
 def test_who_is_not_meant_to_hear_does_not() -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
