@@ -70,4 +70,5 @@ def _nowhere(number: int) -> TextIO:
     if handle != number:
         os.dup2(handle, number)
         os.close(handle)
+    os.set_inheritable(number, True)
     return open(number, "w", encoding="utf-8", closefd=False)
