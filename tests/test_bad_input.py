@@ -347,6 +347,18 @@ def test_an_interrupted_run_keeps_the_last_finished_epoch_and_says_so(corpus):
         assert artifact.load(run / name).tags[0] == "O"
 
 
+def test_a_run_that_is_interrupted_before_its_first_step_tells_where_the_old_one_is(corpus, train, monkeypatch):
+    def press(prepared):
+        raise KeyboardInterrupt
+
+    assert train("train.epochs=1").exit_code == 0
+    monkeypatch.setattr("windownet.train.environment.describe", press)
+    result = train("--replace")
+    old = corpus / ".run.replaced"
+    assert (result.exit_code, artifact.load(old).config.train.epochs) == (130, 1)
+    assert result.stderr.endswith(f"\nwindownet: interrupted; the run that was to be replaced is in {old}\n")
+
+
 def test_a_loss_that_is_not_finite_stops_the_run(corpus, train):
     message = answer(train("optimizer.name=sgd", "optimizer.learning_rate=1e30"))
     assert re.match(r"step \d+ of epoch 1: required a finite loss, got (nan|inf); ", message)
