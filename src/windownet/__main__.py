@@ -16,11 +16,14 @@ def main() -> None:
             command()
     except KeyboardInterrupt as error:
         # Outside of any verb: nothing was begun, or all is done.
-        from windownet.interrupts import status
+        from windownet.interrupts import line, raise_no_more, status
 
-        print("windownet: interrupted", file=sys.stderr)
+        raise_no_more()
+        print(line(error), file=sys.stderr)
         _leave(status(error))
     except SystemExit as error:
+        # Python would tell of what its end is interrupted in.
+        interrupts.raise_no_more()
         if error.code not in (130, 143):
             raise
         _leave(int(error.code))

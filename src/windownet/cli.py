@@ -11,7 +11,7 @@ import click
 from click.exceptions import Exit
 
 from windownet import __version__, interrupts
-from windownet.errors import InputError, Terminated
+from windownet.errors import InputError
 from windownet.verbs import configs, streams
 from windownet.verbs.lint import lint
 from windownet.verbs.pretrain import pretrain
@@ -54,8 +54,7 @@ def _answered() -> Iterator[None]:
         raise Exit(2) from None
     except KeyboardInterrupt as error:
         interrupts.raise_no_more()
-        terminated = isinstance(error, Terminated)
-        click.echo(f"windownet: {str(error) or ('terminated' if terminated else 'interrupted')}", err=True)
+        click.echo(interrupts.line(error), err=True)
         raise Exit(interrupts.status(error)) from None
     except BrokenPipeError:
         # Whoever read our output has what they wanted.

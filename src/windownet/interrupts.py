@@ -109,6 +109,11 @@ def status(error: KeyboardInterrupt) -> int:
     return 128 + (signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT)
 
 
+def line(error: KeyboardInterrupt) -> str:
+    """What the person who sent the signal is told."""
+    return f"windownet: {str(error) or ('terminated' if isinstance(error, Terminated) else 'interrupted')}"
+
+
 def _error(number: int, text: str) -> KeyboardInterrupt:
     return Terminated(text) if number == signal.SIGTERM else KeyboardInterrupt(text)
 
