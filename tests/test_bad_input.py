@@ -225,14 +225,43 @@ def test_a_run_is_replaced_when_asked(corpus, train):
     assert artifact.load(run).config.train.epochs == 1
 
 
-@pytest.mark.parametrize("content", [b"x", "folder"])
-def test_only_a_run_is_replaced(corpus, train, content):
-    place = put(corpus / "place", content)
-    if content == "folder":
-        (place / "thesis.tex").write_text("years of work")
+RUN = {"config.toml": "# mine\n", "metrics.jsonl": "", ".lock": "1\n", ".model.new/model.safetensors": ""}
+
+
+@pytest.mark.parametrize(
+    ("files", "came"),
+    [
+        (None, "one without config.toml"),
+        ({"thesis.tex": "years of work"}, "thesis.tex in it"),
+        (RUN | {".git/HEAD": "x", ".env": "secret"}, ".env, .git in it"),
+        (RUN | {"notes.txt": "x"}, "notes.txt in it"),
+        ({"config.toml": "# mine\n", ".lock": ""}, "one without metrics.jsonl"),
+        ({"metrics.jsonl": ""}, "one without config.toml"),
+    ],
+)
+def test_only_a_run_is_replaced(corpus, train, files, came):
+    place = corpus / "place"
+    if files is None:
+        place.write_bytes(b"x")
+    for name, text in (files or {}).items():
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_text(text)
     before = fingerprint(corpus)
-    assert answer(train("--replace", run_dir=place)).startswith(f"--replace {place}: required a run folder")
+    message = answer(train("--replace", run_dir=place))
+    assert message == f"--replace {place}: required a run folder and nothing else in it, got {came}"
     assert fingerprint(corpus) == before
+
+
+def test_a_run_behind_a_link_is_replaced_where_it_lies(corpus, train, monkeypatch):
+    (corpus / "link").symlink_to(corpus / "target")
+    assert train("train.epochs=1", run_dir=corpus / "link").exit_code == 0
+    assert train("train.epochs=2", "--replace", run_dir=corpus / "link").exit_code == 0
+    monkeypatch.chdir(corpus / "target")
+    assert train("train.epochs=3", "--replace", run_dir=".").exit_code == 0
+    assert artifact.load(corpus / "link").config.train.epochs == 3
+    assert (corpus / "link").is_symlink()
+    assert {path.name for path in corpus.iterdir() if path.is_dir()} == {"link", "target"}
+    assert invoke("train", "--resume", corpus / "link").stdout.startswith(f"{corpus / 'target'}: dev F1 ")
 
 
 @pytest.mark.parametrize("place", ["train.conll/run", "/proc/run"])
@@ -302,16 +331,6 @@ def test_a_damaged_model_is_answered(finished, corpus, verb):
     assert message.startswith(f"{corpus / 'none'}: required a run or model folder, found nothing there")
 
 
-def interrupt(process):
-    """Press Ctrl-C, and again where nothing comes of it: Python drops one that arrives inside a weakref's callback."""
-    for _ in range(4):
-        process.send_signal(signal.SIGINT)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            return process.communicate(timeout=20)
-    process.kill()
-    raise AssertionError("the run does not stop")
-
-
 def test_an_interrupted_run_keeps_the_last_finished_epoch_and_says_so(corpus):
     run = corpus / "run"
     command = [*COMMAND, "train", corpus / "tiny.toml", f"data.root={corpus}", "--run-dir", run, "train.epochs=1000000"]
@@ -321,7 +340,8 @@ def test_an_interrupted_run_keeps_the_last_finished_epoch_and_says_so(corpus):
         while not (metrics.exists() and '"kind": "epoch", "epoch": 2' in metrics.read_text()):
             assert process.poll() is None, process.stderr.read()
             time.sleep(0.02)
-        out, errors = interrupt(process)
+        process.send_signal(signal.SIGINT)
+        out, errors = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, "")
     assert "Traceback" not in errors
     (kept,) = [line for line in errors.splitlines() if "is kept in" in line]
@@ -330,6 +350,18 @@ def test_an_interrupted_run_keeps_the_last_finished_epoch_and_says_so(corpus):
     assert f"; epoch {epoch}, the last one finished, is kept in {run / 'last'}, epoch " in kept
     for name in ("model", "last"):
         assert artifact.load(run / name).tags[0] == "O"
+
+
+def test_a_run_that_is_interrupted_before_its_first_step_tells_where_the_old_one_is(corpus, train, monkeypatch):
+    def press(prepared):
+        raise KeyboardInterrupt
+
+    assert train("train.epochs=1").exit_code == 0
+    monkeypatch.setattr("windownet.train.environment.describe", press)
+    result = train("--replace")
+    old = corpus / ".run.replaced"
+    assert (result.exit_code, artifact.load(old).config.train.epochs) == (130, 1)
+    assert result.stderr.endswith(f"\nwindownet: interrupted; the run that was to be replaced is in {old}\n")
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(corpus, train):

@@ -327,3 +327,44 @@ def test_a_reader_that_has_enough_is_not_complained_of(trained, tmp_path):
         process.stdout.close()
         assert process.wait(timeout=60) == 0
         assert process.stderr.read() == b""
+
+
+def to_nobody(*command, stderr=subprocess.PIPE):
+    """Run it with a standard output that nobody reads any more."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        return subprocess.run(command, stdout=writer, stderr=stderr, env=BUFFERED, text=True, check=False)
+    finally:
+        os.close(writer)
+
+
+@pytest.mark.parametrize("arguments", [["lint", "{config}"], ["--help"]])
+def test_what_nobody_reads_is_no_error(trained, arguments):
+    # What it is linted for: its test part is its training part.
+    config = trained.folder / "leak.toml"
+    config.write_text(
+        CONFIG.replace("test.conll", "train.conll").replace("[data]", f'[data]\nroot = "{trained.folder}"')
+    )
+    assert invoke("lint", config).exit_code == 1
+    done = to_nobody(*COMMAND, *(argument.format(config=config) for argument in arguments))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_run_goes_on_when_nobody_reads_how_it_goes(trained, tmp_path, closed):
+    command = [*COMMAND, "train", trained.folder / "tiny.toml", f"data.root={trained.folder}", "--run-dir"]
+    if closed:
+        done = subprocess.run(["sh", "-c", 'exec "$@" >&- 2>&-', "-", *command, tmp_path / "run"], check=False)
+    else:
+        done = to_nobody(*command, tmp_path / "run", stderr=subprocess.STDOUT)
+    assert done.returncode == 0
+    assert records(tmp_path / "run")[-1]["dev"] == records(trained.run)[-1]["dev"]
+
+
+@pytest.mark.parametrize("verb", ["tag", "evaluate", "lint", "runs", "sweep"])
+def test_a_closed_output_is_refused_where_the_result_goes_there(trained, verb):
+    command = ["sh", "-c", 'exec "$@" >&-', "-", *COMMAND, verb, trained.run, trained.folder / "test.conll"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    line = "windownet: standard output: required an open stream, got a closed one; open it in the shell\n"
+    assert (done.returncode, done.stderr) == (2, line)

@@ -12,6 +12,7 @@ FLOORS = {
     "errors": 0,
     "autodiff": 1,
     "checkpoint": 1,
+    "interrupts": 1,
     "schema": 1,
     "config": 2,
     "data": 2,

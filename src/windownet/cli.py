@@ -2,19 +2,17 @@
 
 import contextlib
 import json
-import os
-import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
+from click.exceptions import Exit
 
-from windownet import __version__
-from windownet.errors import InputError, Terminated
-from windownet.verbs import configs
+from windownet import __version__, interrupts
+from windownet.errors import InputError
+from windownet.verbs import configs, streams
 from windownet.verbs.lint import lint
 from windownet.verbs.pretrain import pretrain
 from windownet.verbs.runs import runs
@@ -28,58 +26,59 @@ _FOLDER = click.Path(path_type=Path)
 
 
 class _Verbs(click.Group):
+    def main(self, *args: Any, **options: Any) -> Any:
+        with interrupts.raising():
+            streams.prepare()
+            return super().main(*args, **options)
+
+    def make_context(self, *args: Any, **options: Any) -> click.Context:
+        with _answered():
+            return super().make_context(*args, **options)
+
     def invoke(self, ctx: click.Context) -> Any:
-        try:
-            with _sigterm_raises():
-                return super().invoke(ctx)
-        except InputError as error:
-            click.echo(f"windownet: {error}", err=True)
-            ctx.exit(2)
-        except KeyboardInterrupt as error:
-            terminated = isinstance(error, Terminated)
-            click.echo(f"windownet: {str(error) or ('terminated' if terminated else 'interrupted')}", err=True)
-            ctx.exit(143 if terminated else 130)
-        except BrokenPipeError:
-            # Whoever read our output has what they wanted.
-            _let_go_of_output()
-            ctx.exit(0)
-        except OSError as error:
-            click.echo(f"windownet: {error.filename or 'input or output'}: {error.strerror or error}", err=True)
-            _let_go_of_output()
-            ctx.exit(2)
-        except Exception as error:
-            # jax says so by the message alone, and has no class for it.
-            if not (isinstance(error, MemoryError) or "out of memory" in str(error).lower()):
-                raise
-            click.echo(
-                f"windownet: not enough memory ({error}); a smaller train.batch_size or model.hidden needs less, and "
-                "train.accumulate keeps the windows of a step",
-                err=True,
-            )
-            ctx.exit(2)
+        with _answered():
+            return super().invoke(ctx)
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        name, command, rest = super().resolve_command(ctx, args)
+        streams.require_output(name or "")
+        return name, command, rest
 
 
 @contextlib.contextmanager
-def _sigterm_raises() -> Iterator[None]:
-    def terminate(*_: object) -> None:
-        raise Terminated
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, terminate)
+def _answered() -> Iterator[None]:
     try:
         yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _let_go_of_output() -> None:
-    try:
-        sys.stdout.flush()
-    except OSError:
-        # Python would flush it again at exit, and complain of it again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except InputError as error:
+        click.echo(f"windownet: {error}", err=True)
+        raise Exit(2) from None
+    except KeyboardInterrupt as error:
+        interrupts.raise_no_more()
+        click.echo(interrupts.line(error), err=True)
+        raise Exit(interrupts.status(error)) from None
+    except BrokenPipeError:
+        # Whoever read our output has what they wanted.
+        streams.let_go_of_output()
+        raise Exit(0) from None
+    except SystemExit as error:
+        # rich makes one of it.
+        if isinstance(error.__context__, BrokenPipeError):
+            raise Exit(0) from None
+        raise
+    except OSError as error:
+        click.echo(f"windownet: {error.filename or 'input or output'}: {error.strerror or error}", err=True)
+        streams.let_go_of_output()
+        raise Exit(2) from None
+    except Exception as error:
+        # jax says so by the message alone, and has no class for it.
+        if not (isinstance(error, MemoryError) or "out of memory" in str(error).lower()):
+            raise
+        click.echo(
+            f"windownet: not enough memory ({error}); a smaller train.batch_size or model.hidden needs less, and "
+            "train.accumulate keeps the windows of a step",
+            err=True,
+        )
+        raise Exit(2) from None
 
 
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -173,7 +172,7 @@ def tag(run: Path, file: str, settings: tuple[str, ...], form: str, columns: boo
     layout = sources.column_format(_data_config(loaded.config, settings))
     if unused := [setting for setting in settings if not (columns or setting.startswith("data.scheme="))]:
         raise InputError(f"argument {unused[0]!r}: required --columns with it; running text has no columns")
-    out = _binary(sys.stdout, "standard output")
+    out = streams.binary(sys.stdout, "standard output")
 
     def write(output: bytes) -> None:
         out.write(output)
@@ -306,7 +305,7 @@ def _data_config(config: Any, settings: tuple[str, ...]) -> Any:
 
 def _open(file: str) -> BinaryIO:
     if file == "-":
-        return _binary(sys.stdin, "standard input")
+        return streams.binary(sys.stdin, "standard input")
     try:
         return Path(file).open("rb")
     except FileNotFoundError:
@@ -315,9 +314,3 @@ def _open(file: str) -> BinaryIO:
         raise InputError(f"{file}: required a file, got a directory; name a file in it") from None
     except OSError as error:
         raise InputError(f"{file}: cannot be read: {error.strerror}") from None
-
-
-def _binary(stream: TextIO | None, name: str) -> BinaryIO:
-    if stream is None:
-        raise InputError(f"{name}: required an open stream, got a closed one; open it in the shell")
-    return stream.buffer

@@ -190,6 +190,11 @@ def test_weights_of_another_program_are_refused(folder):
     assert refusal(folder).startswith(f"{folder / 'model.safetensors'}: required a whole safetensors file of windownet")
 
 
+def test_a_model_is_taken_before_one_inside_of_it(folder):
+    artifact.save(make(1), folder / "model")
+    assert_equal(artifact.load(folder), make())
+
+
 def test_a_place_without_a_model_is_named(tmp_path):
     expected = "{}: required a run or model folder, found {}; `windownet train` makes one"
     assert refusal(tmp_path / "none") == expected.format(tmp_path / "none", "nothing there")

@@ -229,6 +229,20 @@ def test_what_cannot_be_resumed_is_said_in_a_line(cut: Path, tmp_path: Path) -> 
         assert result.stderr == (
             f"windownet: {folder}: required a run folder, found {came}; `windownet train CONFIG` makes one\n"
         )
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "model.safetensors").touch()
+    for folder in (model, empty):
+        (folder / "config.toml").write_bytes((cut / "config.toml").read_bytes())
+    for folder, came in (
+        (model, "a model (model.safetensors in it), which is whole as it is; name the folder of the run "),
+        (empty, "no metrics.jsonl in it; restore it, or begin a new run\n"),
+    ):
+        before = sorted(folder.iterdir())
+        result = invoke("train", "--resume", folder)
+        assert result.exit_code == 2
+        assert result.stderr.startswith(f"windownet: --resume {folder}: required a run folder, found {came}")
+        assert sorted(folder.iterdir()) == before
     assert set(checkpoints.FREE) >= {"train.checkpoint_every", "data.root"}
 
 

@@ -85,6 +85,14 @@ def test_keys_of_one_value_are_no_columns_and_nothing_is_cut(config: Path) -> No
     assert "…" not in result.stdout
 
 
+def test_a_table_is_written_in_any_encoding(config: Path) -> None:
+    arguments = "sweep", str(config), "train.seed=0..1", "train.epochs=1", 'data.drop_types=["ö"]'
+    result = CliRunner(charset="ascii").invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    assert " +- " in result.stdout
+    assert "\\xf6" in result.stdout
+
+
 @pytest.mark.parametrize("second", ["train.accumulate=1,100000", 'optimizer.rates={},{"none.*" = 1.0}'])
 def test_what_can_be_refused_is_refused_before_any_run(
     config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, second: str

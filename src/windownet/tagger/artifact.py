@@ -123,7 +123,7 @@ def load(folder: Path) -> Artifact:
     Raises:
       InputError: a file is missing, truncated or changed; names the file.
     """
-    if (folder / "model").is_dir():
+    if (folder / "model").is_dir() and not (folder / _WEIGHTS).exists():
         folder = folder / "model"
     if not any((folder / name).exists() for name in (_WEIGHTS, _VOCABULARY, _TAGS)):
         came = "no model in it" if folder.is_dir() else "a file" if folder.exists() else "nothing there"

@@ -14,6 +14,7 @@ from windownet.data.batches import Batch
 from windownet.data.prefetch import prefetch
 from windownet.data.scores import Scores
 from windownet.errors import InputError
+from windownet.interrupts import Interrupts
 from windownet.model.network import Params
 from windownet.optim import schedules
 from windownet.tagger import artifact
@@ -21,7 +22,6 @@ from windownet.tagger.artifact import Artifact
 from windownet.tagger.tagger import Predictor, Tagger, by_sentence, score
 from windownet.train import environment, run_folder, scheduled
 from windownet.train.checkpoints import Checkpoints, Progress
-from windownet.train.interrupts import Interrupts
 from windownet.train.log import Level, Logger, RunLog
 from windownet.train.prepare import Prepared
 from windownet.train.scheduled import Scheduled
@@ -116,7 +116,7 @@ class _Run:
             error.args = (self._interrupted(),)
             raise
         except OSError as error:
-            raise InputError(f"{self._folder}: cannot be written: {error.strerror}; {self._kept()}") from error
+            raise InputError(f"{self._folder}: cannot be written: {error.strerror or error}; {self._kept()}") from error
 
     def _run(self, resume: bool) -> Result:
         state, metrics_bytes = self._resumed() if resume else (None, 0)

@@ -24,6 +24,8 @@ CHECKPOINTS = "checkpoints"
 EVENTS = "events"
 LOCK = ".lock"
 NAMES = (CONFIG, ENVIRONMENT, METRICS, BEST, LAST, CHECKPOINTS, EVENTS)
+# Of a model's folder, which a run has inside.
+_WEIGHTS = "model.safetensors"
 
 
 def choose(config: Path, asked: Path | None, replace: bool, names: Collection[str] = NAMES) -> Path:
@@ -41,23 +43,34 @@ def choose(config: Path, asked: Path | None, replace: bool, names: Collection[st
     if asked is None:
         free = itertools.chain([config.stem], (f"{config.stem}-{n}" for n in itertools.count(2)))
         return next(folder for name in free if not (folder := Path("runs", name)).exists())
+    asked = itself(asked)
     if not asked.exists() or (asked.is_dir() and not any(asked.iterdir())):
         return asked
     if not replace:
         raise InputError(
             f"--run-dir {asked}: required a folder that does not exist yet; name another one, or give --replace"
         )
-    # What is replaced is deleted whole, so nothing in it may be anything but a run's.
+    # What is replaced is deleted whole, so nothing in it may be anything but a run's. A config alone may be a person's.
     names_there = {entry.name for entry in asked.iterdir()} if asked.is_dir() else set()
-    foreign = sorted(name for name in names_there - set(names) if not name.startswith("."))
-    if CONFIG not in names_there or foreign:
-        found = f"{', '.join(foreign[:3])} in it" if foreign else f"one without {CONFIG}"
+    left_over = {f".{name}.{state}" for name in names for state in ("new", "old")}
+    foreign = sorted(names_there - {*names, LOCK} - left_over)
+    missing = [name for name in (CONFIG, METRICS) if name not in names_there]
+    if missing or foreign:
+        found = f"{', '.join(foreign[:3])} in it" if foreign else f"one without {missing[0]}"
         raise InputError(f"--replace {asked}: required a run folder and nothing else in it, got {found}")
     return asked
 
 
+def itself(folder: Path) -> Path:
+    """The folder that a link, or dots, lead to; any other as it is named.
+
+    What a new run replaces is put beside it under a name made of its own, see `replaced`.
+    """
+    return folder.resolve() if folder.is_symlink() or folder.name in ("", "..") else folder
+
+
 def create(folder: Path, config_toml: str, replace: bool = False) -> None:
-    """Make the folder with the resolved config in it.
+    """Make the folder with the resolved config in it, and metrics without a record: by these a run is known.
 
     Args:
       folder: the run's folder; an empty one is taken as it is.
@@ -77,6 +90,7 @@ def create(folder: Path, config_toml: str, replace: bool = False) -> None:
             with locked(folder):
                 _put_aside(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / METRICS).touch()
         (folder / CONFIG).write_text(config_toml, encoding="utf-8")
     except OSError as error:
         raise InputError(
@@ -118,7 +132,15 @@ def end_of(folder: Path) -> dict[str, Any] | None:
             f"--resume {folder}: required a tagger's run, got one of word vectors; "
             f"`windownet pretrain {folder / CONFIG} --run-dir {folder} --resume` goes on with it"
         )
+    if not (folder / METRICS).is_file():
+        raise InputError(f"--resume {folder}: required a run folder, {_no_run(folder)}")
     return last_record(folder / METRICS, "end")
+
+
+def _no_run(folder: Path) -> str:
+    if (folder / _WEIGHTS).exists():
+        return f"found a model ({_WEIGHTS} in it), which is whole as it is; name the folder of the run that made it"
+    return f"found no {METRICS} in it; restore it, or begin a new run"
 
 
 def last_record(metrics: Path, kind: str) -> dict[str, Any] | None:

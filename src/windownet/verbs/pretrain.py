@@ -34,6 +34,7 @@ def pretrain(config: Path, settings: tuple[str, ...], run_dir: Path | None, repl
         raise InputError("--resume: required without --replace, got both; leave one out")
     # A run of another kind has a config of another kind, which a person may well have given as CONFIG.
     if resume and run_dir is not None:
+        run_dir = run_folder.itself(run_dir)
         loop.check_kind(run_dir)
     resolved = config_module.load_as(PretrainConfig, config, settings)
     if resume and run_dir is not None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from windownet.errors import InputError
+from windownet.verbs import streams
 
 if TYPE_CHECKING:
     from windownet.experiment import Outcome
@@ -216,7 +217,8 @@ def _toml(value: Any) -> str:
 
 def _shown(score: tuple[float, float]) -> str:
     mean, half = score
-    return f"{mean:.2f}" if half != half else f"{mean:.2f} ± {half:.2f}"
+    sign = "±" if streams.spells("±") else "+-"
+    return f"{mean:.2f}" if half != half else f"{mean:.2f} {sign} {half:.2f}"
 
 
 def _record(outcome: "Outcome") -> Mapping[str, Any]:

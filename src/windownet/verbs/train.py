@@ -53,6 +53,7 @@ def train(
     if resume is not None:
         if run_dir is not None or replace:
             raise InputError(f"--resume {resume}: required without --run-dir and --replace; leave them out")
+        resume = run_folder.itself(resume)
         if (end := run_folder.end_of(resume)) is not None:
             click.echo(f"{resume}: {_figures(end)}; the run has finished, nothing is left to do")
             return
@@ -61,9 +62,16 @@ def train(
         folder, resolved = _new(config, settings, run_dir, replace)
     prepared = prepare(resolved, console if level in ("debug", "info") else None)
     _introduce(prepared, folder, console, _LEVELS.index(level))
-    if resume is None:
-        run_folder.create(folder, resolved.to_toml(), replace)
-    _show(loop.train(prepared, folder, console, resume=resume is not None, level=level))
+    try:
+        if resume is None:
+            run_folder.create(folder, resolved.to_toml(), replace)
+        result = loop.train(prepared, folder, console, resume=resume is not None, level=level)
+    except KeyboardInterrupt as error:
+        # Before its first step, a run does not tell of it.
+        if not str(error) and (old := run_folder.replaced(folder)).exists():
+            error.args = (f"interrupted; the run that was to be replaced is in {old}",)
+        raise
+    _show(result)
 
 
 def _new(config: Path | None, settings: tuple[str, ...], run_dir: Path | None, replace: bool) -> "tuple[Path, Config]":
