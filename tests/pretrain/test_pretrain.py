@@ -18,6 +18,7 @@ from windownet import checkpoint
 from windownet.cli import main
 from windownet.data import vectors
 from windownet.data.neighbours import of_words
+from windownet.pretrain.log import PretrainLog
 
 COMMAND = [sys.executable, "-m", "windownet"]
 # Words of a group stand beside those of its own theme, never beside those of another group or beside each other.
@@ -166,6 +167,27 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(folder, results, monkeypatc
     assert f"{last}: required a whole checkpoint" in result.stderr
     assert "going on after 12 blocks" in result.stderr
     assert same(folder, name, objective)
+
+
+def test_a_signal_before_the_first_checkpoint_makes_one(folder, results, monkeypatch):
+    told = []
+
+    def step(self, **figures):
+        told.append(tell(self, **figures))
+        if len(told) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    tell = PretrainLog.step
+    with monkeypatch.context() as patch:
+        patch.setattr(PretrainLog, "step", step)
+        result = run(folder, "asked")
+    assert result.exit_code == 143
+    # The call that was in flight is kept as well.
+    assert "interrupted; the checkpoint after 16 blocks is kept in" in result.stderr
+    result = run(folder, "asked", "--resume")
+    assert result.exit_code == 0, result.output
+    assert "going on after 16 blocks" in result.stderr
+    assert same(folder, "asked", "skipgram")
 
 
 def test_a_run_that_has_no_checkpoint_yet_begins_its_metrics_anew(folder, results, monkeypatch):

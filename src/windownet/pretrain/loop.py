@@ -16,6 +16,7 @@ from windownet.data import demo, vectors
 from windownet.data.prefetch import prefetch
 from windownet.data.vocabulary import Normalization
 from windownet.errors import InputError
+from windownet.interrupts import Interrupts
 from windownet.pretrain import text as text_module
 from windownet.pretrain.log import PretrainLog
 from windownet.pretrain.settings import PretrainConfig
@@ -198,20 +199,23 @@ class _Run:
         # One call stays in flight: its loss is fetched when the next one has been given to the device.
         in_flight: tuple[int, Stack, jax.Array] | None = None
         stack = None
-        for stack in prefetch(stream.stacks(done)):
-            state, loss = step(state, stack.blocks)
-            if in_flight is not None:
-                self._fetch(*in_flight, step.traces)
-            done += 1
-            in_flight = (done, stack, loss)
-            if time.perf_counter() - saved >= settings.checkpoint_seconds:
-                self._fetch(*in_flight, step.traces)
-                in_flight = None
-                metrics = self._folder / METRICS
-                about = {"metrics_bytes": metrics.stat().st_size}
-                checkpoint.save(state, done, about, self._folder / CHECKPOINTS, keep=_KEPT, beside=[metrics])
-                self._kept = done
-                saved = self._clock = time.perf_counter()
+        with Interrupts() as interrupts:
+            for stack in prefetch(stream.stacks(done)):
+                state, loss = step(state, stack.blocks)
+                if in_flight is not None:
+                    self._fetch(*in_flight, step.traces)
+                done += 1
+                in_flight = (done, stack, loss)
+                if interrupts.asked or time.perf_counter() - saved >= settings.checkpoint_seconds:
+                    self._fetch(*in_flight, step.traces)
+                    in_flight = None
+                    metrics = self._folder / METRICS
+                    about = {"metrics_bytes": metrics.stat().st_size}
+                    checkpoint.save(state, done, about, self._folder / CHECKPOINTS, keep=_KEPT, beside=[metrics])
+                    self._kept = done
+                    saved = self._clock = time.perf_counter()
+                    if interrupts.asked:
+                        raise interrupts.error("")
         if in_flight is not None:
             self._fetch(*in_flight, step.traces)
         if stack is None:
