@@ -204,6 +204,10 @@ def test_a_place_without_a_model_is_named(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.toml").write_text("")
     assert refusal(tmp_path / "run") == expected.format(tmp_path / "run", "no model in it")
+    (tmp_path / "run" / "vectors.safetensors").touch()
+    assert refusal(tmp_path / "run").startswith(
+        f"{tmp_path / 'run'}: required a run or model of a tagger, found one of"
+    )
 
 
 def test_a_folder_in_place_of_a_file_is_named(folder):

@@ -24,6 +24,8 @@ from windownet.model.network import Params, WindowNetwork
 from windownet.schema import Config
 
 _WEIGHTS = "model.safetensors"
+# As `windownet pretrain` names them.
+_WORD_VECTORS = "vectors.safetensors"
 _CONFIG, _VOCABULARY, _TAGS = _TEXTS = ("config.toml", "vocab.txt", "tags.json")
 
 
@@ -126,6 +128,11 @@ def load(folder: Path) -> Artifact:
     if (folder / "model").is_dir() and not (folder / _WEIGHTS).exists():
         folder = folder / "model"
     if not any((folder / name).exists() for name in (_WEIGHTS, _VOCABULARY, _TAGS)):
+        if (vectors := folder / _WORD_VECTORS).exists():
+            raise InputError(
+                f"{folder}: required a run or model of a tagger, found one of word vectors; "
+                f"`windownet neighbours {vectors} WORD` takes that, and so does words.vectors={vectors}"
+            )
         came = "no model in it" if folder.is_dir() else "a file" if folder.exists() else "nothing there"
         raise InputError(f"{folder}: required a run or model folder, found {came}; `windownet train` makes one")
     data = {name: _read(folder / name) for name in (_WEIGHTS, *_TEXTS)}
