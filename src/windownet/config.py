@@ -16,12 +16,12 @@ S = TypeVar("S", bound=Schema)
 _OF_PRETRAIN = {"text", "pretrain"}
 
 
-def load(path: Path, overrides: Sequence[str] = ()) -> Config:
+def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """The config of a tagger's run; see `load_as`."""
     return load_as(Config, path, overrides)
 
 
-def load_as(schema: type[S], path: Path, overrides: Sequence[str] = ()) -> S:
+def load_as(schema: type[S], path: str | Path, overrides: Sequence[str] = ()) -> S:
     """Read a TOML config and apply `section.key=value` overrides.
 
     Args:
@@ -36,14 +36,14 @@ def load_as(schema: type[S], path: Path, overrides: Sequence[str] = ()) -> S:
     return parse_as(schema, read(path), str(path), overrides)
 
 
-def read(path: Path) -> dict[str, Any]:
+def read(path: str | Path) -> dict[str, Any]:
     """The TOML tree of a config file, whatever is in it.
 
     Raises:
       InputError: unreadable file or broken TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        return tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise InputError(f"{path}: required a config file, found none; see configs/ for examples") from None
     except IsADirectoryError:

@@ -53,7 +53,7 @@ class Result:
 
 def train(
     prepared: Prepared,
-    folder: Path,
+    folder: str | Path,
     console: Console,
     *,
     resume: bool = False,
@@ -77,6 +77,7 @@ def train(
     """
     if prepared.config.log.tensorboard:
         loggers = [TensorBoard(), *loggers]
+    folder = Path(folder)
     return _Run(prepared, folder, RunLog(folder / run_folder.METRICS, console, level, loggers)).run(resume)
 
 

@@ -69,7 +69,7 @@ def itself(folder: Path) -> Path:
     return folder.resolve() if folder.is_symlink() or folder.name in ("", "..") else folder
 
 
-def create(folder: Path, config_toml: str, replace: bool = False) -> None:
+def create(folder: str | Path, config_toml: str, replace: bool = False) -> None:
     """Make the folder with the resolved config in it, and metrics without a record: by these a run is known.
 
     Args:
@@ -80,6 +80,7 @@ def create(folder: Path, config_toml: str, replace: bool = False) -> None:
     Raises:
       InputError: it cannot be made or written, another process writes it, or another run has come to be in it.
     """
+    folder = Path(folder)
     try:
         if folder.exists() and any(folder.iterdir()):
             if not replace:
