@@ -23,3 +23,5 @@ def test_example(source: str, output: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     if output:
         assert done.stdout == output
+    for line in re.findall(r"# (PER.*)", source):
+        assert done.stdout.endswith(line.replace("], ", "]\n") + "\n")
