@@ -267,7 +267,8 @@ def test_a_run_of_word_vectors_goes_on_with_its_own_verb(tmp_path: Path, finishe
     )
     for verb in (["evaluate", folder, "dev"], ["tag", folder], ["drift", folder]):
         result = invoke(*verb)
-        assert (result.exit_code, f"{folder}: required a run or model folder, " in result.stderr) == (2, True), verb
+        required = "a run or model of a tagger, found one of word vectors" if finished else "a run or model folder, "
+        assert (result.exit_code, f"{folder}: required {required}" in result.stderr) == (2, True), verb
     listed = invoke("runs", tmp_path)
     assert (listed.exit_code, listed.stderr) == (
         0,
