@@ -27,9 +27,8 @@ _FOLDER = click.Path(path_type=Path)
 
 class _Verbs(click.Group):
     def main(self, *args: Any, **options: Any) -> Any:
-        with interrupts.raising():
-            streams.prepare()
-            return super().main(*args, **options)
+        streams.prepare()
+        return super().main(*args, **options)
 
     def make_context(self, *args: Any, **options: Any) -> click.Context:
         with _answered():
