@@ -145,8 +145,7 @@ class _Trial:
 
 def _off(difference: jax.Array, of: jax.Array, start: jax.Array) -> jax.Array:
     # As a share of what it is a difference of, row by row, but for roundings.
-    largest = (jnp.max(jnp.abs(x), axis=1) for x in (difference, of, start))
-    off, size, base = largest
+    off, size, base = (jnp.max(jnp.abs(x), axis=1) for x in (difference, of, start))
     rounding = _STEPS * np.finfo(np.float32).eps * (base + size)
     return jnp.max(jnp.maximum(off - rounding, 0) / jnp.maximum(size, np.finfo(np.float32).tiny))
 
