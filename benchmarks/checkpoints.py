@@ -62,7 +62,13 @@ def telling(folder: Path) -> dict[str, Any]:
     log.end()
     mine, peer = 1e3 * times["told"], 1e3 * times["plain"]
     return _report.row(
-        "a call told of, with a moving average, demo", mine, "ms", "a call of neither", peer, "ratio >= 0.95", peer >= 0.95 * mine
+        "a call told of, with a moving average, demo",
+        mine,
+        "ms",
+        "a call of neither",
+        peer,
+        "ratio >= 0.95",
+        peer >= 0.95 * mine,
     )
 
 
