@@ -86,9 +86,17 @@ class Training:
         # The last step stands by itself: in the scan its norms would cost every step a tenth of its time.
         state, losses = self.steps(state, jax.tree.map(lambda array: array[:-1], batches), frozen)
         last = jax.tree.map(lambda array: array[-1], batches)
-        state, (loss, norms) = (self._frozen if frozen else self._fine_tuned)(state, last, watch=True)
-        told = {**norms, **statistics.units(self._network, state.params, accumulate.first(last, self._parts))}
-        return state, jnp.append(losses, loss), told
+        one = self._frozen if frozen else self._fine_tuned
+        like = jax.eval_shape(lambda state: one(state, last, watch=True)[1], state)
+        told = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), like)
+        # A loop of one turn, which XLA cannot know: outside of loops a step with a moving average takes four times as
+        # long on a CPU.
+        turns = jnp.where(state.step >= 0, 1, 0)
+        state, (loss, norms) = jax.lax.fori_loop(
+            0, turns, lambda _, carry: one(carry[0], last, watch=True), (state, told)
+        )
+        units = statistics.units(self._network, state.params, accumulate.first(last, self._parts))
+        return state, jnp.append(losses, loss), {**norms, **units}
 
     def settle(self, state: TrainState, frozen: bool) -> TrainState:
         """Bring every row of the word table up to date, before it is read whole."""
