@@ -140,13 +140,14 @@ def test_data_without_a_mention_is_refused(tmp_path: Path) -> None:
 
 def test_run_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    first = run_folder.choose(Path("configs/demo.toml"), None, replace=False)
+    first = run_folder.create_next(Path("configs/demo.toml"), "")
     assert first == Path("runs/demo")
-    run_folder.create(first, "")
-    assert run_folder.choose(Path("configs/demo.toml"), None, replace=False) == Path("runs/demo-2")
+    # An empty one may be another process's that is about to fill it.
+    Path("runs/demo-2").mkdir()
+    assert run_folder.create_next(Path("configs/demo.toml"), "") == Path("runs/demo-3")
     with pytest.raises(InputError, match="--replace"):
-        run_folder.choose(Path("x.toml"), first, replace=False)
-    assert run_folder.choose(Path("x.toml"), first, replace=True) == first
+        run_folder.check(first, replace=False)
+    assert run_folder.check(first, replace=True) == first
     with pytest.raises(InputError, match="another process has filled by now"):
         run_folder.create(first, "")
     (first / "model").mkdir()
@@ -158,14 +159,15 @@ def test_run_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other.mkdir()
     (other / "letter").write_text("dear", encoding="utf-8")
     with pytest.raises(InputError, match="required a run folder"):
-        run_folder.choose(Path("x.toml"), other, replace=True)
+        run_folder.check(other, replace=True)
     with pytest.raises(InputError, match="can be written"):
         run_folder.create(other / "letter" / "run", "")
 
 
 @pytest.mark.parametrize("epochs", [9, 5, 4])
 def test_patience_stops_a_run_that_gets_no_better(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epochs: int) -> None:
-    prepared = make(tmp_path, train={"epochs": epochs, "patience": 2})
+    plateau = {"name": "plateau", "patience": 2}
+    prepared = make(tmp_path, train={"epochs": epochs, "patience": 2}, schedule=plateau)
     figures = iter([30.0, 60.0, 50.0, 60.0, 99.0])
 
     class Scored:
@@ -184,6 +186,8 @@ def test_patience_stops_a_run_that_gets_no_better(tmp_path: Path, monkeypatch: p
     assert [line for line in text.splitlines() if line.startswith(("epoch 4/", "epoch 5/", "stopped"))][1:] == [
         "stopped: epoch 2 was the last with a better dev F1"
     ] * (epochs > 4)
+    # Nor is there a rate that falls for an epoch that never comes.
+    assert "from epoch 5 on" not in text
 
 
 def test_the_rate_falls_where_dev_scores_do_not_rise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,3 +252,99 @@ def test_the_average_is_what_is_scored_and_saved(tmp_path: Path, monkeypatch: py
     behind = np.linalg.norm(end - kept[1]["output"]["w"])
     assert 0.01 * np.linalg.norm(end - start) < behind < np.linalg.norm(end - start)
     assert not np.allclose(kept[0]["words"], kept[1]["words"])
+
+
+def test_the_end_is_on_the_disk_before_the_checkpoints_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[tuple[str, bytes]] = []
+
+    def note(what: Path) -> None:
+        done.append((what.name, what.read_bytes() if what.is_file() else b""))
+
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    monkeypatch.setattr("windownet.checkpoint.sync", note)
+    monkeypatch.setattr("windownet.train.checkpoints.Checkpoints.delete", lambda _: note(tmp_path))
+    run(make(tmp_path, train={"epochs": 1}), tmp_path / "run")
+    assert done[-2:] == [("metrics.jsonl", metrics.read_bytes()), (tmp_path.name, b"")]
+
+
+def test_a_run_trains_in_its_own_folder_alone_and_once(tmp_path: Path) -> None:
+    prepared, other = make(tmp_path), make(tmp_path, optimizer={"learning_rate": 0.5})
+    console, folder = Console(file=io.StringIO()), tmp_path / "run"
+    run_folder.create(folder, prepared.config.to_toml())
+    for resume in (False, True):
+        with pytest.raises(InputError, match=r"run.config.toml: .* optimizer.learning_rate = 0.5, got 0.02; make"):
+            loop.train(other, folder, console, resume=resume)
+    loop.train(prepared, folder, console)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    for resume, message in ((False, "in which nothing has trained"), (True, "got one that has finished")):
+        with pytest.raises(InputError, match=message):
+            loop.train(prepared, folder, console, resume=resume)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    with pytest.raises(InputError, match=r"found no config.toml in it"):
+        loop.train(prepared, tmp_path, console)
+
+
+def test_a_model_that_is_not_finite_is_not_kept(tmp_path: Path) -> None:
+    # One step, whose loss is that of the first weights.
+    sections = {"optimizer": {"name": "sgd", "learning_rate": 3e38}, "regularization": {"l2": 5.0}}
+    prepared = make(tmp_path, **sections, train={"epochs": 1, "batch_size": 512})
+    with pytest.raises(InputError, match=r"epoch 1: required finite parameters .* in .*hidden.0.w.* no model is kept"):
+        run(prepared, tmp_path / "run")
+    assert not (tmp_path / "run" / "model").exists()
+
+
+class Told:
+    """A logger that notes its calls, and raises in one of them."""
+
+    def __init__(self, fails: str = "", error: Exception | None = None) -> None:
+        self.calls: list[str] = []
+        self._fails, self._error = fails, error
+
+    def begin(self, folder: Path, step: int) -> None:
+        self._note("begin")
+
+    def record(self, record: dict[str, Any]) -> None:
+        assert record.pop("kind")
+        self._note("record")
+
+    def end(self) -> None:
+        self._note("end")
+
+    def _note(self, call: str) -> None:
+        self.calls.append(call)
+        if call == self._fails and self._error is not None:
+            raise self._error
+
+
+@pytest.mark.parametrize("fails", ["begin", "record", "end"])
+@pytest.mark.parametrize("error", [ConnectionRefusedError(111, "Connection refused"), ValueError("no")])
+def test_what_a_logger_raises_comes_out_as_it_is(tmp_path: Path, fails: str, error: Exception) -> None:
+    prepared = make(tmp_path, train={"epochs": 1}, log={"tensorboard": True})
+    run_folder.create(tmp_path / "run", prepared.config.to_toml())
+    loggers = [Told(), Told(fails, error), Told()]
+    with pytest.raises(type(error)) as raised:
+        loop.train(prepared, tmp_path / "run", Console(file=io.StringIO()), loggers=loggers)
+    assert raised.value is error
+    first, failing, last = (logger.calls for logger in loggers)
+    assert (first[0], first[-1]) == ("begin", "end")
+    assert ("end" in failing) == (fails != "begin")
+    assert ("end" in last) == ("begin" in last) == (fails != "begin")
+
+
+def test_a_run_that_cannot_be_made_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = tmp_path / "old"
+    run_folder.create(old, "[train]\nepochs = 3\n")
+    (old / "model").mkdir()
+
+    def full(path: Path, text: str, **_: Any) -> int:
+        with path.open("w") as file:
+            file.write("")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    for folder, replace in ((old, True), (tmp_path / "new", False)):
+        with pytest.raises(InputError, match="can be written, got 'No space left on device'"):
+            run_folder.create(folder, "", replace=replace)
+    assert (old / "config.toml").read_text() == "[train]\nepochs = 3\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["old"]
+    assert (old / "model").is_dir()

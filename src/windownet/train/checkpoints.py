@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from windownet import checkpoint
+from windownet import checkpoint, config as config_module
 from windownet.checkpoint import Checkpoint
 from windownet.errors import InputError
 from windownet.schema import Config
@@ -98,6 +98,7 @@ class Checkpoints:
           InputError: it may not, or none is whole, or the best model that it counts on is not.
         """
         if (found := checkpoint.load(self._folder, self._log.warn)) is None:
+            require_own_folder(self._run, self._config, begun=True)
             self._log.say(f"{self._run}: there is no checkpoint yet; beginning with the first step")
             return None
         for warning in check(found, self._config, environment):
@@ -145,6 +146,31 @@ def check(checkpoint: Checkpoint, config: Config, environment: dict[str, Any]) -
         for key in ("device.processor", "device.cores")
         if required[key] != came[key]
     ][:1]
+
+
+def require_own_folder(folder: Path, config: Config, begun: bool = False) -> None:
+    """Whether a run of `config` may train from the first step in a folder, or again where it had `begun`.
+
+    Raises:
+      InputError: the folder is of another config, or a run in it has finished or, if not allowed, begun.
+    """
+    path, metrics = folder / run_folder.CONFIG, folder / run_folder.METRICS
+    if not path.is_file():
+        raise InputError(f"{folder}: required a folder that run_folder.create made, found no {path.name} in it")
+    required, came = (flatten(each.model_dump(mode="json")) for each in (config, config_module.load(path)))
+    for key in required:
+        if key not in FREE and required[key] != came[key]:
+            raise InputError(
+                f"{path}: required the config that the run was prepared from, with {key} = {required[key]!r}, got "
+                f"{came[key]!r}; make another folder"
+            )
+    if begun and run_folder.last_record(metrics, "end") is not None:
+        raise InputError(f"{folder}: required a run that was cut off, got one that has finished; there is nothing left")
+    if not begun and metrics.exists() and metrics.stat().st_size:
+        raise InputError(
+            f"{folder}: required a run folder in which nothing has trained, got one with records in {metrics.name}; "
+            "resume it, or make another folder"
+        )
 
 
 def flatten(tree: dict[str, Any]) -> dict[str, Any]:

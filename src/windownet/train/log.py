@@ -1,9 +1,10 @@
 """What a run tells: a progress bar or plain lines on standard error, and `metrics.jsonl`."""
 
+import copy
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
@@ -32,7 +33,7 @@ class Logger(Protocol):
     """What else is told of a run: `loop.train` takes any number of them.
 
     All three are called from the thread that trains, between two calls of the compiled program; what they raise ends
-    the run.
+    the run, and comes out of `loop.train` as it is.
     """
 
     def begin(self, folder: Path, step: int) -> None:
@@ -42,7 +43,7 @@ class Logger(Protocol):
         """A record of `metrics.jsonl`, see `RunLog`."""
 
     def end(self) -> None:
-        """Nothing more will come; called however the run ends."""
+        """Nothing more will come; called however the run ends, once `begin` has returned."""
 
 
 class RunLog:
@@ -57,13 +58,25 @@ class RunLog:
       console: where to show how it goes.
       level: what to show; at "warning" and "error" there is neither progress nor a line an epoch.
       loggers: who else is told.
+      writers: the same, of those that write into the run's own folder.
+
+    Attributes:
+      foreign: an OSError that one of `loggers` raised, which says nothing about the run's folder.
     """
 
-    def __init__(self, metrics: Path, console: Console, level: Level = "info", loggers: Sequence[Logger] = ()) -> None:
+    def __init__(
+        self,
+        metrics: Path,
+        console: Console,
+        level: Level = "info",
+        loggers: Sequence[Logger] = (),
+        writers: Sequence[Logger] = (),
+    ) -> None:
         self.console = console
+        self.foreign: OSError | None = None
         self._path = metrics
         self._level = get_args(Level).index(level)
-        self._loggers = loggers
+        self._loggers, self._writers = loggers, writers
         self._progress: Progress | None = None
         self._task: TaskID | None = None
         self._dev_f1 = "-"
@@ -94,15 +107,11 @@ class RunLog:
           InputError: it has less.
         """
         checkpoint.cut_back(self._path, metrics_bytes)
-        begun = []
-        try:
-            for logger in self._loggers:
-                begun.append(logger)
-                logger.begin(self._path.parent, step)
+        with ExitStack() as begun:
+            for logger in (*self._writers, *self._loggers):
+                self._call(logger, logger.begin, self._path.parent, step)
+                begun.callback(self._call, logger, logger.end)
             yield
-        finally:
-            for logger in begun:
-                logger.end()
 
     @contextmanager
     def progress(self, calls: int, done: int) -> Iterator[None]:
@@ -174,8 +183,17 @@ class RunLog:
         record["time"] = round(time.time(), 3)
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
-        for logger in self._loggers:
-            logger.record(record)
+        for logger in (*self._writers, *self._loggers):
+            # What one of them does to its record must not reach the next.
+            self._call(logger, logger.record, copy.deepcopy(record))
+
+    def _call(self, logger: Logger, method: Callable[..., None], *args: Any) -> None:
+        try:
+            method(*args)
+        except OSError as error:
+            if logger not in self._writers:
+                self.foreign = error
+            raise
 
 
 def scores_table(title: str, scores: Scores) -> RenderableType:

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from rich.console import Console
 
+from windownet import checkpoint
 from windownet.data.batches import Batch
 from windownet.data.prefetch import prefetch
 from windownet.data.scores import Scores
@@ -21,10 +22,11 @@ from windownet.tagger import artifact
 from windownet.tagger.artifact import Artifact
 from windownet.tagger.tagger import Predictor, Tagger, by_sentence, score
 from windownet.train import environment, run_folder, scheduled
-from windownet.train.checkpoints import Checkpoints, Progress
+from windownet.train.checkpoints import Checkpoints, Progress, require_own_folder
 from windownet.train.log import Level, Logger, RunLog
 from windownet.train.prepare import Prepared
 from windownet.train.scheduled import Scheduled
+from windownet.train.statistics import not_finite
 from windownet.train.step import Statistics, Step, TrainState
 from windownet.train.stopping import is_over, rate_factor
 from windownet.train.tensorboard import TensorBoard
@@ -71,14 +73,14 @@ def train(
       loggers: who else is told of it.
 
     Raises:
-      InputError: the loss is not finite, the folder can no longer be written or is written by another process, or a run
-        in it cannot be gone on with; what was saved so far stands.
+      InputError: the loss or a parameter is not finite, the folder can no longer be written or is written by another
+        process, its config is not that of `prepared`, or there is a run in it that has finished or, without `resume`,
+        begun; what was saved so far stands.
       KeyboardInterrupt: its text says what is kept.
     """
-    if prepared.config.log.tensorboard:
-        loggers = [TensorBoard(), *loggers]
+    writers = [TensorBoard()] if prepared.config.log.tensorboard else []
     folder = Path(folder)
-    return _Run(prepared, folder, RunLog(folder / run_folder.METRICS, console, level, loggers)).run(resume)
+    return _Run(prepared, folder, RunLog(folder / run_folder.METRICS, console, level, loggers, writers)).run(resume)
 
 
 class _Run:
@@ -117,9 +119,13 @@ class _Run:
             error.args = (self._interrupted(),)
             raise
         except OSError as error:
+            if error is self._log.foreign:
+                raise
             raise InputError(f"{self._folder}: cannot be written: {error.strerror or error}; {self._kept()}") from error
 
     def _run(self, resume: bool) -> Result:
+        if not resume:
+            require_own_folder(self._folder, self._prepared.config)
         state, metrics_bytes = self._resumed() if resume else (None, 0)
         begins = state is None
         if state is None:
@@ -186,6 +192,12 @@ class _Run:
         if self._compilations() > self._programs(epoch):
             self._log.warn(f"the training step was compiled {self._compilations()} times, in epoch {epoch} again")
         params = state.result
+        # The last step's loss was that of the parameters before it.
+        if broken := not_finite(params):
+            raise InputError(
+                f"epoch {epoch}: required finite parameters behind its last step, got NaN or infinity in "
+                f"{', '.join(broken)}; {self._kept()}; {self._advice()}"
+            )
         numbers = self._predict(params, self._dev)
         dev = score(self._prepared.splits.dev, by_sentence(numbers, self._dev, self._prepared.tags))
         best = dev.f1 > progress.best_f1
@@ -212,7 +224,7 @@ class _Run:
 
     def _with_rate_of_scores(self, state: TrainState) -> TrainState:
         f1, schedule = self._progress.f1, self._prepared.config.schedule
-        if len(f1) == self._epochs or rate_factor(f1, schedule) == rate_factor(f1[:-1], schedule):
+        if len(f1) == self._epochs or self._is_over() or rate_factor(f1, schedule) == rate_factor(f1[:-1], schedule):
             return state
         factor = rate_factor(f1, schedule)
         self._log.say(
@@ -321,18 +333,23 @@ class _Run:
             compilations=self._compilations(),
             **{part: figures.to_json() for part, figures in scores.items()},
         )
+        # By this record a run is known to have finished, once its checkpoints are gone.
+        checkpoint.sync(self._folder / run_folder.METRICS)
         return result
 
     def _why_stopped(self, epoch: int, step: int, losses: np.ndarray) -> str:
         numbers = self._prepared.epochs.sentences(epoch, step)
         batch = [self._prepared.splits.train[number] for number in numbers]
         lines = ", ".join(str(sentence.line) for sentence in batch[:5]) + (", ..." if len(batch) > 5 else "")
-        loss, rate = losses[~np.isfinite(losses)][0], self._prepared.config.optimizer.learning_rate
+        loss = losses[~np.isfinite(losses)][0]
         return (
             f"step {step + 1} of epoch {epoch}: required a finite loss, got {loss}; its batch holds {len(batch)} "
             f"training sentences of data.train, of lines {lines} ({' '.join(batch[0].words[:6])!r} ...); "
-            f"{self._kept()}; lower optimizer.learning_rate, now {rate:g}"
+            f"{self._kept()}; {self._advice()}"
         )
+
+    def _advice(self) -> str:
+        return f"lower optimizer.learning_rate, now {self._prepared.config.optimizer.learning_rate:g}"
 
     def _kept(self) -> str:
         kept = self._checkpoints.kept

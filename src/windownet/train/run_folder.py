@@ -28,21 +28,17 @@ NAMES = (CONFIG, ENVIRONMENT, METRICS, BEST, LAST, CHECKPOINTS, EVENTS)
 _WEIGHTS = "model.safetensors"
 
 
-def choose(config: Path, asked: Path | None, replace: bool, names: Collection[str] = NAMES) -> Path:
-    """Which folder a run is to write: the one asked for, or the first free one of runs/NAME, runs/NAME-2, ...
+def check(asked: Path, replace: bool, names: Collection[str] = NAMES) -> Path:
+    """The folder that a run is to write.
 
     Args:
-      config: the config's file, for its name.
-      asked: the folder asked for, if any.
+      asked: the folder asked for.
       replace: whether a run that is there may be replaced.
       names: what may be in a run's folder.
 
     Raises:
-      InputError: the one asked for is taken and may not, or must not, be replaced.
+      InputError: it is taken and may not, or must not, be replaced.
     """
-    if asked is None:
-        free = itertools.chain([config.stem], (f"{config.stem}-{n}" for n in itertools.count(2)))
-        return next(folder for name in free if not (folder := Path("runs", name)).exists())
     asked = itself(asked)
     if not asked.exists() or (asked.is_dir() and not any(asked.iterdir())):
         return asked
@@ -81,7 +77,7 @@ def create(folder: str | Path, config_toml: str, replace: bool = False) -> None:
       InputError: it cannot be made or written, another process writes it, or another run has come to be in it.
     """
     folder = Path(folder)
-    try:
+    with _writing(folder):
         if folder.exists() and any(folder.iterdir()):
             if not replace:
                 raise InputError(
@@ -90,13 +86,55 @@ def create(folder: str | Path, config_toml: str, replace: bool = False) -> None:
                 )
             with locked(folder):
                 _put_aside(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / METRICS).touch()
-        (folder / CONFIG).write_text(config_toml, encoding="utf-8")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / METRICS).touch()
+            (folder / CONFIG).write_text(config_toml, encoding="utf-8")
+        except OSError:
+            # Half a config would be taken for a whole one.
+            withdraw(folder)
+            raise
+
+
+def create_next(config: Path, config_toml: str) -> Path:
+    """Make the first of runs/NAME, runs/NAME-2, ... that nobody else has made, as `create` does.
+
+    Args:
+      config: the config's file, for its name.
+      config_toml: the config.
+
+    Raises:
+      InputError: it cannot be made or written.
+    """
+    for number in itertools.count(1):
+        folder = Path("runs", config.stem if number == 1 else f"{config.stem}-{number}")
+        with _writing(folder):
+            try:
+                folder.mkdir(parents=True)
+            except FileExistsError:
+                # Of two processes that begin together, one alone makes it.
+                continue
+        create(folder, config_toml)
+        return folder
+    raise AssertionError
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise InputError(
             f"{folder}: required a folder that can be written, got '{error.strerror}'; name another with --run-dir"
         ) from None
+
+
+def withdraw(folder: Path) -> None:
+    """Delete a run that never began, and put the one that it was to replace back in its place."""
+    # Where something is mounted the folder stays, empty.
+    shutil.rmtree(folder, ignore_errors=True)
+    if (old := replaced(folder)).exists():
+        old.rename(folder)
 
 
 def _put_aside(folder: Path) -> None:

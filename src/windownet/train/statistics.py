@@ -48,3 +48,10 @@ def _squares(leaf: Any) -> jax.Array:
         leaf = jnp.where((leaf.rows < leaf.height)[:, None], leaf.values, 0)
     # XLA's CPU runs this much faster than a sum of squares.
     return jnp.vdot(leaf, leaf)
+
+
+def not_finite(params: Any) -> list[str]:
+    """Names of the parameters that hold NaN or infinity."""
+    finite = jax.device_get(jax.tree.map(lambda x: jnp.isfinite(x).all(), params))
+    paths = jax.tree.leaves_with_path(finite)
+    return [jax.tree_util.keystr(path, simple=True, separator=".") for path, holds in paths if not holds]

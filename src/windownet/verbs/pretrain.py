@@ -1,6 +1,5 @@
 """The verb that trains word vectors."""
 
-import shutil
 from pathlib import Path
 
 import click
@@ -40,9 +39,13 @@ def pretrain(config: Path, settings: tuple[str, ...], run_dir: Path | None, repl
     if resume and run_dir is not None:
         loop.check_resumable(resolved, folder := run_dir)
     else:
-        folder = run_folder.choose(config, run_dir, replace, loop.NAMES)
+        if run_dir is not None:
+            run_dir = run_folder.check(run_dir, replace, loop.NAMES)
         loop.require_text(resolved)
-        run_folder.create(folder, resolved.to_toml(), replace)
+        if run_dir is None:
+            folder = run_folder.create_next(config, resolved.to_toml())
+        else:
+            run_folder.create(folder := run_dir, resolved.to_toml(), replace)
     console = Console(stderr=True)
     with run_folder.locked(folder):
         console.print(f"writing {folder}", highlight=False, soft_wrap=True, markup=False)
@@ -50,7 +53,8 @@ def pretrain(config: Path, settings: tuple[str, ...], run_dir: Path | None, repl
             result = loop.pretrain(resolved, folder, console, resume=resume)
         except loop.RefusedTextError:
             if not resume:
-                _withdraw(folder)
+                # What stands in its place refuses the command that gives another text.
+                run_folder.withdraw(folder)
             raise
     run_folder.discard_replaced(folder)
     speeds = (result.words_per_second, result.raw_words_per_second)
@@ -62,12 +66,3 @@ def pretrain(config: Path, settings: tuple[str, ...], run_dir: Path | None, repl
         soft_wrap=True,
         markup=False,
     )
-
-
-def _withdraw(folder: Path) -> None:
-    from windownet.train import run_folder
-
-    # What stands in its place refuses the command that gives another text. Where something is mounted it stays, empty.
-    shutil.rmtree(folder, ignore_errors=True)
-    if (old := run_folder.replaced(folder)).exists():
-        old.rename(folder)

@@ -57,24 +57,29 @@ def train(
         if (end := run_folder.end_of(resume)) is not None:
             click.echo(f"{resume}: {_figures(end)}; the run has finished, nothing is left to do")
             return
-        folder, resolved = resume, _config_of(resume, config, settings)
+        run_dir, resolved = resume, _config_of(resume, config, settings)
     else:
-        folder, resolved = _new(config, settings, run_dir, replace)
+        run_dir, resolved = _new(config, settings, run_dir, replace)
     prepared = prepare(resolved, console if level in ("debug", "info") else None)
-    _introduce(prepared, folder, console, _LEVELS.index(level))
     try:
-        if resume is None:
-            run_folder.create(folder, resolved.to_toml(), replace)
-        result = loop.train(prepared, folder, console, resume=resume is not None, level=level)
+        if run_dir is None:
+            assert config is not None
+            run_dir = run_folder.create_next(config, resolved.to_toml())
+        elif resume is None:
+            run_folder.create(run_dir, resolved.to_toml(), replace)
+        _introduce(prepared, run_dir, console, _LEVELS.index(level))
+        result = loop.train(prepared, run_dir, console, resume=resume is not None, level=level)
     except KeyboardInterrupt as error:
         # Before its first step, a run does not tell of it.
-        if not str(error) and (old := run_folder.replaced(folder)).exists():
+        if not str(error) and run_dir is not None and (old := run_folder.replaced(run_dir)).exists():
             error.args = (f"interrupted; the run that was to be replaced is in {old}",)
         raise
     _show(result)
 
 
-def _new(config: Path | None, settings: tuple[str, ...], run_dir: Path | None, replace: bool) -> "tuple[Path, Config]":
+def _new(
+    config: Path | None, settings: tuple[str, ...], run_dir: Path | None, replace: bool
+) -> "tuple[Path | None, Config]":
     from windownet import config as config_module
     from windownet.train import run_folder
 
@@ -83,7 +88,7 @@ def _new(config: Path | None, settings: tuple[str, ...], run_dir: Path | None, r
     if replace and run_dir is None:
         raise InputError("--replace: required --run-dir as well, the run to replace; name it, or leave --replace out")
     resolved = config_module.load(config, settings)
-    return run_folder.choose(config, run_dir, replace), resolved
+    return None if run_dir is None else run_folder.check(run_dir, replace), resolved
 
 
 def _config_of(run: Path, config: Path | None, settings: tuple[str, ...]) -> "Config":
