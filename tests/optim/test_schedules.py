@@ -101,6 +101,15 @@ def test_no_jump_at_the_seams(name: str) -> None:
     assert fine <= 0.12 * coarse
 
 
+@pytest.mark.parametrize("climb", [0.0, 0.02])
+def test_a_warm_up_climbs_to_the_peak_where_one_cycle_has_no_climb(climb: float) -> None:
+    rate = make("one_cycle", 20, warmup=0.25, climb=climb, start=0.04)
+    expected = [PEAK * share for share in (0, 0.2, 0.4, 0.6, 0.8, 1)]
+    np.testing.assert_allclose(rates(rate, 6), expected, rtol=1e-5)
+    c = config.parse({"schedule": {"name": "one_cycle", "warmup": 0.25, "climb": climb}}, "test")
+    assert schedules.seams(c.schedule, 20) == {5: "warm-up is over"}
+
+
 def test_restarts_jump_to_the_peak_and_nowhere_else() -> None:
     rate = rates(make("cosine", 700, **NUMBERS), 701)
     rises = np.flatnonzero(np.diff(rate) > 0) + 1

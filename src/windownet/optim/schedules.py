@@ -28,7 +28,7 @@ def build(schedule: ScheduleConfig, optimizer: OptimizerConfig, steps: int) -> o
         cosine                P (final + (1 - final) (1 + cos(pi t/T)) / 2) in each cycle, with its own t and T
                               (Loshchilov & Hutter 2017, equation 5; growth is their T_mult)
         one_cycle             half a cosine from start P up to P, then one down to final P (Smith & Topin 2018, with
-                              the cosines of fastai and torch)
+                              the cosines of fastai and torch; from P where the climb has no step)
         triangular            straight from start P to P and back, in each cycle (Smith 2017)
         warmup_stable_decay   P, and a straight fall to final P at the end (Hu et al. 2024)
         plateau               P, which the run multiplies by max(factor^n, final): n is how often `patience` epochs
@@ -63,8 +63,8 @@ def _along(schedule: Curve, peak: float, steps: int) -> optax.Schedule:
     after = _after_warmup(schedule, peak, steps, steps - warmup)
     if not warmup:
         return after
-    start = peak * schedule.start if schedule.name in ("one_cycle", "triangular") else peak
-    return optax.join_schedules([optax.linear_schedule(0.0, start, warmup), after], [warmup])
+    first = peak * _first(schedule, steps - warmup)
+    return optax.join_schedules([optax.linear_schedule(0.0, first, warmup), after], [warmup])
 
 
 def seams(schedule: ScheduleConfig, steps: int) -> dict[int, str]:
@@ -75,8 +75,8 @@ def seams(schedule: ScheduleConfig, steps: int) -> dict[int, str]:
     match schedule.name:
         case "cosine":
             found |= {warmup + bound: "restart" for bound in _cycles(schedule, length)[:-1]}
-        case "one_cycle":
-            found |= {warmup + _climb(schedule, length): "climb is over"}
+        case "one_cycle" if climb := _climb(schedule, length):
+            found |= {warmup + climb: "climb is over"}
         case "warmup_stable_decay":
             found |= {steps - _decay(schedule, steps, length): "decay begins"}
     return found
@@ -134,6 +134,12 @@ def _one_cycle(schedule: Curve, peak: float, length: int) -> optax.Schedule:
 
 def _warmup(schedule: Curve, steps: int) -> int:
     return min(round(schedule.warmup * steps), steps - 1)
+
+
+def _first(schedule: Curve, length: int) -> float:
+    # The factor at t = 0.
+    climbs = schedule.name == "triangular" or (schedule.name == "one_cycle" and _climb(schedule, length) > 0)
+    return schedule.start if climbs else 1.0
 
 
 def _climb(schedule: Curve, length: int) -> int:
