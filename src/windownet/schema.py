@@ -304,7 +304,13 @@ class Curve(Section):
         description="step, exponential, inverse_time, inverse_sqrt: time that the fall is measured in, as a share of "
         "the run",
     )
-    cycles: int = Field(1, ge=1, le=50, description="cosine, triangular: cycles; a cosine restarts from the peak")
+    cycles: int = Field(
+        1,
+        ge=1,
+        le=50,
+        description="cosine, triangular: cycles, at most one a step or, triangular, one every two; a cosine restarts "
+        "from the peak",
+    )
     growth: float = Field(1.0, ge=1, le=10, description="cosine: length of a cycle over that of the one before")
     start: float = Field(0.04, ge=0, le=1, description="one_cycle, triangular: factor that the rate climbs from")
     climb: Rate = Field(0.3, description="one_cycle: share of the cycle in which the rate climbs")

@@ -101,6 +101,11 @@ def test_no_jump_at_the_seams(name: str) -> None:
     assert fine <= 0.12 * coarse
 
 
+def test_a_warm_up_climbs_to_the_peak_where_a_triangle_has_one_step() -> None:
+    rate = make("triangular", 5, warmup=0.99, start=0.0)
+    np.testing.assert_allclose(rates(rate, 5), [PEAK * share for share in (0, 0.25, 0.5, 0.75, 1)], rtol=1e-5)
+
+
 @pytest.mark.parametrize("climb", [0.0, 0.02])
 def test_a_warm_up_climbs_to_the_peak_where_one_cycle_has_no_climb(climb: float) -> None:
     rate = make("one_cycle", 20, warmup=0.25, climb=climb, start=0.04)
@@ -108,6 +113,19 @@ def test_a_warm_up_climbs_to_the_peak_where_one_cycle_has_no_climb(climb: float)
     np.testing.assert_allclose(rates(rate, 6), expected, rtol=1e-5)
     c = config.parse({"schedule": {"name": "one_cycle", "warmup": 0.25, "climb": climb}}, "test")
     assert schedules.seams(c.schedule, 20) == {5: "warm-up is over"}
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 17, 18, 21, 200])
+@pytest.mark.parametrize(("cycles", "warmup"), [(1, 0.0), (9, 0.0), (14, 0.1), (18, 0.0), (50, 0.2)])
+def test_every_cycle_of_a_triangle_has_its_height(steps: int, cycles: int, warmup: float) -> None:
+    rate = rates(make("triangular", steps, cycles=cycles, start=0.0, warmup=warmup), steps)[round(warmup * steps) :]
+    held = min(cycles, max(1, len(rate) // 2))
+    for cycle in range(held):
+        of_cycle = np.arange(len(rate)) * held // len(rate) == cycle
+        assert rate[of_cycle].max() >= 0.499 * PEAK
+    # It does not fall apart into more of them: that many times it comes down.
+    slopes = np.sign(np.diff([0, *rate, 0]))
+    assert (np.diff(slopes[slopes != 0]) < 0).sum() == held
 
 
 def test_restarts_jump_to_the_peak_and_nowhere_else() -> None:
@@ -134,7 +152,7 @@ def test_the_shortest_runs_have_rates(name: str, steps: int) -> None:
     for warmup, numbers in (
         (0.0, {}),
         (0.99, {"decay": 0.01}),
-        (0.5, {"cycles": 50, "growth": 10.0, "climb": 0.99, "every": 1e-9, "decay": 0.01, "start": 0.5}),
+        (0.5, {"cycles": 50, "growth": 10.0, "climb": 0.99, "every": 1e-9, "decay": 0.01, "start": 0.0}),
     ):
         rate = rates(make(name, steps, warmup=warmup, **numbers), 50)
         assert np.isfinite(rate).all()

@@ -29,7 +29,8 @@ def build(schedule: ScheduleConfig, optimizer: OptimizerConfig, steps: int) -> o
                               (Loshchilov & Hutter 2017, equation 5; growth is their T_mult)
         one_cycle             half a cosine from start P up to P, then one down to final P (Smith & Topin 2018, with
                               the cosines of fastai and torch; from P where the climb has no step)
-        triangular            straight from start P to P and back, in each cycle (Smith 2017)
+        triangular            straight from start P to P and back, in each cycle (Smith 2017); at most T / 2 cycles,
+                              and P where T is one step
         warmup_stable_decay   P, and a straight fall to final P at the end (Hu et al. 2024)
         plateau               P, which the run multiplies by max(factor^n, final): n is how often `patience` epochs
                               passed without a better dev F1, counted anew each time (optax's reduce_on_plateau)
@@ -108,7 +109,10 @@ def _after_warmup(schedule: Curve, peak: float, steps: int, length: int) -> opta
         case "one_cycle":
             return _one_cycle(schedule, peak, length)
         case "triangular":
-            cycle = length / schedule.cycles
+            if length == 1:
+                return optax.constant_schedule(peak)
+            # One of less than two steps may have them all at its ends.
+            cycle = length / min(schedule.cycles, length // 2)
 
             def triangular(step: int) -> object:
                 place = jnp.clip(step, 0, length) / cycle
@@ -138,8 +142,12 @@ def _warmup(schedule: Curve, steps: int) -> int:
 
 def _first(schedule: Curve, length: int) -> float:
     # The factor at t = 0.
-    climbs = schedule.name == "triangular" or (schedule.name == "one_cycle" and _climb(schedule, length) > 0)
-    return schedule.start if climbs else 1.0
+    match schedule.name:
+        case "one_cycle" if _climb(schedule, length):
+            return schedule.start
+        case "triangular" if length > 1:
+            return schedule.start
+    return 1.0
 
 
 def _climb(schedule: Curve, length: int) -> int:
