@@ -79,6 +79,8 @@ def test_fields_that_have_no_effect_are_named():
         "optimizer.momentum = 0.5 has no effect with optimizer.name = 'adam'; it is for momentum, nesterov",
         "schedule.cycles = 2 has no effect with schedule.name = 'linear'; it is for cosine, triangular",
     ]
+    assert unused(parse(schedule={"name": "plateau"}, train={"patience": 3})) == []
+    assert unused(parse(schedule={"name": "plateau", "patience": 3})) == []
     assert unused(parse(schedule={"others": {"optimizer.b1": {}, "optimizer.momentum": {}}})) == [
         "schedule.others.optimizer.momentum has no effect with optimizer.name = 'adam'; it is for momentum, nesterov"
     ]
@@ -104,6 +106,18 @@ def test_fields_that_have_no_effect_are_named():
         (
             {"schedule": {"name": "plateau", "patience": 40}},
             "schedule.patience = 40 has no effect with train.epochs = 10",
+        ),
+        *(
+            (
+                {"schedule": {"name": "plateau", "patience": patience}, "train": {"patience": 3}},
+                "schedule.name = 'plateau' has no effect with train.patience = 3, which is at most schedule.patience = "
+                f"{patience}: the run stops before its rate falls",
+            )
+            for patience in (3, 9)
+        ),
+        (
+            {"schedule": {"name": "plateau"}, "train": {"patience": 2, "epochs": 2}},
+            "train.patience = 2 has no effect with train.epochs = 2",
         ),
     ],
 )

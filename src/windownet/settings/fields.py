@@ -109,6 +109,9 @@ def _idle(config: Config) -> Iterator[tuple[bool, str, set[str]]]:
     yield config.train.patience >= epochs, f"with train.epochs = {epochs}", {"train.patience"}
     late = schedule.name == "plateau" and schedule.patience >= epochs
     yield late, f"with train.epochs = {epochs}", {"schedule.patience"}
+    over = schedule.name == "plateau" and 0 < config.train.patience <= min(schedule.patience, epochs - 1)
+    reason = f"with train.patience = {config.train.patience}, which is at most schedule.patience = {schedule.patience}"
+    yield over, f"{reason}: the run stops before its rate falls", {"schedule.name"}
 
 
 def _needs(description: str, fields: dict[str, FieldInfo]) -> tuple[str, tuple[str, ...]]:
