@@ -160,9 +160,20 @@ def test_a_misspelt_key_is_answered_with_the_right_one(key):
         *(
             (
                 {"schedule": {"others": {"optimizer.eps": curve}}},
-                f"schedule.others.optimizer.eps: required a curve that stays above 0, got '{curve['name']}'; leave its",
+                f"schedule.others.optimizer.eps: required a curve that stays above 0 in float32, got "
+                f"'{curve['name']}'; leave its",
             )
-            for curve in ({"name": "linear"}, {"name": "step", "warmup": 0.1}, {"name": "triangular", "start": 0.0})
+            for curve in (
+                {"name": "linear"},
+                {"name": "step", "warmup": 0.1},
+                {"name": "triangular", "start": 0.0},
+                {"name": "exponential", "factor": 0.1, "every": 0.02},
+                # Times eps, which is 1e-8.
+                {"name": "cosine", "final": 1e-31},
+                {"name": "inverse_time", "every": 1e-31},
+                # In 7 steps, `every` is 1 of them.
+                {"name": "step", "factor": 1e-5, "every": 0.21},
+            )
         ),
         ({"optimizer": {"name": "adan"}}, "optimizer.name: required one of 'sgd', 'momentum', 'nesterov'"),
     ],
@@ -324,6 +335,18 @@ def test_a_written_config_is_read_back_whole(tmp_path):
     assert load(path) == Config()
 
 
+def test_a_number_that_float32_takes_for_0_is_refused():
+    # XLA takes subnormal numbers for 0 as well.
+    for number in ("1e-46", "1.17e-38"):
+        message = "required a number that float32 does not take for 0, at least 1.18e-38, got"
+        for key in ("optimizer.learning_rate", "optimizer.eps", "regularization.max_norm"):
+            assert refusal([f"{key}={number}"]) == f"argument '{key}={number}': {key}: {message} {number}"
+        rates = f"optimizer.rates={{words={number}}}"
+        assert refusal([rates]).startswith(f"argument '{rates}': optimizer.rates: {message}")
+    tree = {"optimizer": {"eps": 1.18e-38, "rates": {"words": 0.0}}, "regularization": {"max_norm": 0.0}}
+    assert parse(tree, "a.toml").optimizer.eps == 1.18e-38
+
+
 def test_a_number_too_large_for_float32_is_refused():
     message = (
         "argument 'regularization.l2=1e300': regularization.l2: required a number that float32 holds, at most 3.4e+38"
@@ -335,7 +358,7 @@ def test_a_number_too_large_for_float32_is_refused():
 
 
 @settings(deadline=None)
-@given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])), st.floats(1e-300, 1e38))
+@given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])), st.floats(2.0**-126, 1e38))
 def test_texts_and_numbers_are_written_exactly(tmp_path_factory, text, number):
     config = parse({"data": {"train": text, "tag_names": [text]}, "optimizer": {"learning_rate": number}}, "a.toml")
     path = tmp_path_factory.getbasetemp() / "exact.toml"

@@ -4,6 +4,7 @@ Every field states its type, range, default and meaning here and nowhere else.
 """
 
 import difflib
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
@@ -26,6 +27,8 @@ Nonlinearity = Literal[
 ]
 Scheme = Literal["IO", "IOB1", "IOB2", "BIOES"]
 _FLOAT32_MAX = 2.0**127 * (2 - 2.0**-23)
+# The smallest normal number: XLA takes those below it for 0.
+_FLOAT32_MIN = 2.0**-126
 Count = Annotated[int, Field(ge=1)]
 Width = Annotated[int, Field(ge=1, le=65_536)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
@@ -76,6 +79,8 @@ class Section(pydantic.BaseModel):
         for number in value.values() if isinstance(value, dict) else (value,):
             if isinstance(number, float) and abs(number) > _FLOAT32_MAX:
                 raise ValueError(f"a number that float32 holds, at most {_FLOAT32_MAX:.3g}")
+            if isinstance(number, float) and 0 < abs(number) < _FLOAT32_MIN:
+                raise ValueError(f"a number that float32 does not take for 0, at least {_FLOAT32_MIN:.3g}")
         return value
 
 
@@ -316,11 +321,27 @@ class Curve(Section):
     climb: Rate = Field(0.3, description="one_cycle: share of the cycle in which the rate climbs")
     decay: float = Field(0.2, gt=0, le=1, description="warmup_stable_decay: share of the run in which the rate falls")
 
-    def reaches_zero(self) -> bool:
-        """Whether it begins at 0, or goes towards it."""
-        ends = self.name in ("linear", "polynomial", "cosine", "one_cycle", "warmup_stable_decay") and not self.final
-        begins = self.name in ("one_cycle", "triangular") and not self.start
-        return bool(self.warmup or ends or begins)
+    def lowest(self) -> float:
+        """What it does not fall below over the run, however many steps that has; 0 with a warm-up."""
+        if self.warmup:
+            return 0.0
+        # In whole steps, `every` may be a third shorter.
+        longest = 1.5 / self.every
+        match self.name:
+            case "step" | "exponential":
+                return math.pow(self.factor, longest)
+            case "inverse_time":
+                return 1 / (1 + longest)
+            case "inverse_sqrt":
+                return 1 / math.sqrt(1 + longest)
+            case "linear" | "polynomial" | "cosine" | "warmup_stable_decay":
+                return self.final
+            case "one_cycle":
+                return min(self.start, self.final)
+            case "triangular":
+                return self.start
+            case "constant" | "plateau":
+                return 1.0
 
 
 class ScheduleConfig(Curve):
@@ -414,10 +435,10 @@ class Config(Schema):
                 raise ValueError(f"{place}: required {key} above 0, got 0; set what the curve is to be a factor of")
             if curve.name == "plateau":
                 raise ValueError(f"{place}.name: required another than 'plateau', which is for the rate; take 'step'")
-            if key in _ABOVE_ZERO and curve.reaches_zero():
+            if key in _ABOVE_ZERO and value(self, key) * curve.lowest() < _FLOAT32_MIN:
                 raise ValueError(
-                    f"{place}: required a curve that stays above 0, got {curve.name!r}; leave its warmup out and set "
-                    "its final, or its start, above 0"
+                    f"{place}: required a curve that stays above 0 in float32, got {curve.name!r}; leave its warmup "
+                    "out and set its final, start, factor or every higher"
                 )
         return self
 

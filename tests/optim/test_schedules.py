@@ -162,6 +162,17 @@ def test_the_shortest_runs_have_rates(name: str, steps: int) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("numbers", [{}, {"every": 0.21, "start": 1e-9, "final": 1e-12}])
+def test_nothing_is_below_the_lowest(name: str, numbers: dict[str, Any]) -> None:
+    curve = schema.ScheduleConfig(name=name, **{**NUMBERS, **numbers})
+    assert curve.lowest() > 0
+    # With 7 steps, 0.21 of them are 1.
+    for steps in (1, 2, 7, 40):
+        rate = rates(make(name, steps, **NUMBERS | numbers), steps)
+        assert rate.min() >= PEAK * curve.lowest() * (1 - 1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_takes_steps_of_any_shape_under_jit_and_vmap(name: str) -> None:
     rate = make(name, 60, warmup=0.1, **NUMBERS)
     steps = jnp.arange(12, 24, dtype=jnp.int32).reshape(3, 4)

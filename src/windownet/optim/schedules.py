@@ -131,9 +131,13 @@ def _one_cycle(schedule: Curve, peak: float, length: int) -> optax.Schedule:
     down = optax.cosine_decay_schedule(peak, length - climb, schedule.final)
     if not climb:
         return down
-    # Half a cosine upwards is one downwards, mirrored between its ends; optax has only those that end above 0.
-    mirrored = optax.cosine_decay_schedule(peak, climb, schedule.start)
-    return optax.join_schedules([lambda step: peak * (1 + schedule.start) - mirrored(step), down], [climb])
+    # Half a cosine upwards is what one downwards leaves; a start too small to be added to 1 is its start all the same.
+    left = optax.cosine_decay_schedule(1.0, climb)
+
+    def up(step: int) -> object:
+        return peak * (schedule.start + (1 - schedule.start) * (1 - left(step)))
+
+    return optax.join_schedules([up, down], [climb])
 
 
 def _warmup(schedule: Curve, steps: int) -> int:
