@@ -24,6 +24,7 @@ def prepared(tmp_path):
 
 def test_a_plain_run_is_not_warned_of(prepared):
     assert cautions(prepared()) == []
+    assert cautions(prepared(optimizer={"rates": {"words": 0.1, "output.b": 3.0, "output.*": 2.0, "*": 0.5}})) == []
 
 
 @pytest.mark.parametrize(
@@ -57,6 +58,14 @@ def test_a_plain_run_is_not_warned_of(prepared):
                 "optimizer": {"name": "adamw", "weight_decay": 0.1},
             },
             "optimizer.weight_decay = 0.1 does nothing to the word table, which stays frozen",
+        ),
+        (
+            {"optimizer": {"rates": {"*": 2.0, "words": 0.1}}},
+            "optimizer.rates: 'words' has no effect, as all that it matches goes by '*' before it; put it first",
+        ),
+        (
+            {"optimizer": {"rates": {"words": 3.0, "*.w": 2.0, "*.b": 0.5, "output.*": 0.1, "*": 2.0}}},
+            "optimizer.rates: 'output.*' has no effect, as all that it matches goes by '*.b' and '*.w' before it; put",
         ),
         ({"schedule": {"warmup": 0.01}}, "schedule.warmup = 0.01 is less than half a step of this run's 6, so there"),
         (

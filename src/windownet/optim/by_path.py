@@ -77,6 +77,18 @@ def require_matches(key: str, patterns: Collection[str], params: Any) -> None:
             )
 
 
+def shadowed(patterns: Collection[str], params: Any) -> dict[str, list[str]]:
+    """Patterns that no parameter goes by, each with those before it that what it matches goes by."""
+    names = [name_of(path) for path, _ in jax.tree.leaves_with_path(params)]
+    found = {}
+    for pattern in patterns:
+        matched = [name for name in names if fnmatchcase(name, pattern)]
+        firsts = [next(first for first in patterns if fnmatchcase(name, first)) for name in matched]
+        if pattern not in firsts:
+            found[pattern] = list(dict.fromkeys(firsts))
+    return found
+
+
 def matches(patterns: Collection[str], name: str) -> bool:
     """Whether one of the patterns matches."""
     return any(fnmatchcase(name, pattern) for pattern in patterns)

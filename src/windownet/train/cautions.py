@@ -1,5 +1,7 @@
 """What of a run is allowed, but probably not meant."""
 
+import jax
+
 from windownet.data.misread import misread
 from windownet.optim import by_path
 from windownet.optim.build import TABLE
@@ -26,6 +28,7 @@ def cautions(prepared: Prepared) -> list[str]:
             f"optimizer.weight_decay = {decay:g} is decoupled, which makes optimizer.name = 'adam' adamw; "
             "regularization.l2 is the penalty in the loss"
         )
+    found += _of_shadowed_rates(prepared)
     found += _of_a_frozen_table(prepared)
     words = len(prepared.train.positions)
     size, parts = config.train.batch_size, config.train.accumulate
@@ -40,6 +43,18 @@ def cautions(prepared: Prepared) -> list[str]:
         if curve.warmup and not round(curve.warmup * steps)
     ]
     return found
+
+
+def _of_shadowed_rates(prepared: Prepared) -> list[str]:
+    rates = prepared.config.optimizer.rates
+    if not rates:
+        return []
+    params = jax.eval_shape(prepared.network.init, jax.random.key(0))
+    return [
+        f"optimizer.rates: {pattern!r} has no effect, as all that it matches goes by {' and '.join(map(repr, earlier))}"
+        " before it; put it first"
+        for pattern, earlier in by_path.shadowed(rates, params).items()
+    ]
 
 
 def _of_a_frozen_table(prepared: Prepared) -> list[str]:
