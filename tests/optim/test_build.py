@@ -175,6 +175,15 @@ def test_clipping() -> None:
     np.testing.assert_allclose(by_norm["words"], -RATE * 2 / math.sqrt(size), rtol=1e-6)
     within = updates_of(make("sgd", optimizer={"clip_norm": 1e3, "clip_value": 4.0}), gradients)
     np.testing.assert_allclose(within["words"], -RATE * 3, rtol=1e-6)
+    # The gradient is bounded, not what the rule makes of it; and its norm is that of the entries that are left.
+    before = updates_of(make("adam", optimizer={"clip_value": 0.5}), gradients)
+    np.testing.assert_allclose(before["words"], -RATE * 0.5 / (0.5 + NUMBERS["eps"]), rtol=1e-5)
+    uneven = {**gradients, "words": 1000 * gradients["words"], "capitals": 0.1 * np.ones_like(gradients["capitals"])}
+    both = updates_of(make("sgd", optimizer={"clip_value": 0.5, "clip_norm": 2.0}), uneven)
+    few = both["capitals"].size
+    norm = math.sqrt((size - few) * 0.5**2 + few * 0.1**2)
+    np.testing.assert_allclose(both["words"], -RATE * 0.5 * 2 / norm, rtol=1e-5)
+    np.testing.assert_allclose(both["capitals"], -RATE * 0.1 * 2 / norm, rtol=1e-5)
 
 
 def test_rates_of_layers() -> None:
