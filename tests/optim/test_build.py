@@ -482,3 +482,6 @@ def test_an_epsilon_that_counts_is_not_left_out_of_missed_updates() -> None:
         ends[rows] = np.asarray(optimizer.flush(now, state)[0]["words"])
     assert np.allclose(ends["exact"], ends["dense"], rtol=1e-6)
     assert ends["dense"][0, 0] > 0.975
+    # As the field says: from above 1e-7 on.
+    for eps, replayed in ((1e-7, False), (1.01e-7, True)):
+        assert build.is_replayed(make("adam", optimizer={"eps": eps})) == replayed
