@@ -190,6 +190,19 @@ def test_the_closed_form_of_missed_updates_takes_it(name: str) -> None:
     assert np.isfinite(jax.jit(closed.note)(jnp.asarray(7, jnp.int32), closed.begin())).all()
 
 
+def test_word_dropout_changes_between_epochs_alone() -> None:
+    curve = {"name": "linear", "final": 0.2}
+    tree = {
+        "regularization": {"word_dropout": 0.5, "input_dropout": 0.5},
+        "schedule": {"others": {schedules.WORD_DROPOUT: curve, "regularization.input_dropout": curve}},
+        "train": {"epochs": 4},
+    }
+    numbers = schedules.others(config.parse(tree, "test"), 12)
+    each = [0.5 * (1 - 0.8 * step / 12) for step in range(12)]
+    np.testing.assert_allclose(rates(numbers["regularization.input_dropout"], 12), each, rtol=1e-5)
+    np.testing.assert_allclose(rates(numbers[schedules.WORD_DROPOUT], 12), np.repeat(each[::3], 3), rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
