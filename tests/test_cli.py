@@ -255,10 +255,14 @@ def test_gradcheck_reports_and_exits_by_the_verdict(trained, tmp_path, monkeypat
     assert (result.exit_code, result.stdout) == (0 if ok else 1, "words: right\n")
     assert json.loads((tmp_path / "report.json").read_text()) == {"ok": ok}
     assert asked[0].train.seed == 9
-    # A report that cannot be filed is still told.
-    result = invoke("gradcheck", trained.folder / "tiny.toml", "--json", tmp_path / "none" / "report.json")
-    assert (result.exit_code, result.stdout) == (2, "words: right\n")
-    assert result.stderr == f"windownet: {tmp_path}/none/report.json: No such file or directory\n"
+    (tmp_path / "report.json").write_text("older")
+    for place, why in (("none/report.json", "No such file or directory"), ("report.json/a", "Not a directory")):
+        result = invoke("gradcheck", trained.folder / "tiny.toml", "--json", tmp_path / place)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr == f"windownet: {tmp_path / place}: cannot be written: {why}; name another file\n"
+    assert len(asked) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.json"]
+    assert (tmp_path / "report.json").read_text() == "older"
 
 
 def python(code, *arguments):

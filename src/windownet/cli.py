@@ -12,7 +12,7 @@ from click.exceptions import Exit
 
 from windownet import __version__, interrupts
 from windownet.errors import InputError
-from windownet.verbs import configs, streams
+from windownet.verbs import configs, streams, written
 from windownet.verbs.lint import lint
 from windownet.verbs.pretrain import pretrain
 from windownet.verbs.runs import runs
@@ -200,11 +200,14 @@ def gradcheck(config: Path, settings: tuple[str, ...], json_file: Path | None) -
     from windownet import config as config_module
     from windownet.train.proof import prove
 
-    console = _console()
-    report = prove(config_module.load(config, settings), console)
+    resolved = config_module.load(config, settings)
+    if json_file is not None:
+        # Better known before the proof than after it.
+        written.require(json_file)
+    report = prove(resolved, _console())
     click.echo(str(report))
     if json_file is not None:
-        json_file.write_text(json.dumps(report.to_json(), indent=1) + "\n", encoding="utf-8")
+        written.write(json_file, json.dumps(report.to_json(), indent=1) + "\n")
     sys.exit(0 if report.ok else 1)
 
 

@@ -78,7 +78,7 @@ def run(
     settings: Sequence[Mapping[str, Any]],
     console: Console | None = None,
     every: int = 1,
-    finished: Callable[[int, Outcome], None] | None = None,
+    finished: Callable[[Mapping[int, Outcome]], None] | None = None,
 ) -> list[Outcome]:
     """Train once for each of the settings; what can be refused is refused before the first of them.
 
@@ -88,8 +88,8 @@ def run(
         are computed together.
       console: where to show how it goes, and first each thing to look at before the runs are trusted.
       every: score dev after so many epochs, and after the last.
-      finished: is given each run's place in `settings` and its outcome as soon as its program ends, so that these are
-        not lost where a later one fails.
+      finished: is given the outcomes of the runs of a program, by their places in `settings`, as soon as it ends, so
+        that these are not lost where a later one fails.
 
     Returns:
       The outcomes, in the order of `settings`; each is that of `windownet train` with these settings, up to rounding,
@@ -127,10 +127,10 @@ def run(
             program = _Program([configs[n] for n in numbers], prepared, every)
             for _ in program.epochs():
                 bar.advance(task, len(numbers))
-            for n, outcome in zip(numbers, program.outcomes([settings[n] for n in numbers]), strict=True):
-                outcomes[n] = outcome
-                if finished is not None:
-                    finished(n, outcome)
+            group = dict(zip(numbers, program.outcomes([settings[n] for n in numbers]), strict=True))
+            outcomes |= group
+            if finished is not None:
+                finished(group)
     return [outcomes[n] for n in range(len(settings))]
 
 

@@ -1,6 +1,9 @@
 """The verb sweep, as a person meets it."""
 
+import errno
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +14,7 @@ from click.testing import CliRunner, Result
 from windownet import experiment
 from windownet.cli import main
 from windownet.errors import InputError
+from windownet.verbs import written
 
 TEXT = "ann B-PER\nmet O\nbob B-PER\n\nrome B-LOC\nslept O\n\n" * 8
 
@@ -129,6 +133,53 @@ def test_runs_that_finished_are_told_when_a_later_one_fails(
     assert [row[:2] for row in cells(result)[2:]] == [["[4]", "2"]]
     assert [run["settings"]["train.seed"] for run in json.loads(file.read_text())] == [0, 1]
     assert "2 of 6 runs finished; these are told\nwindownet: " in result.stderr
+
+
+def test_runs_are_in_the_file_when_a_later_one_is_killed(config: Path, tmp_path: Path) -> None:
+    # As kill -9 has it: nothing of the process comes after.
+    script = (
+        "import os, sys\n"
+        "from windownet import experiment\n"
+        "from windownet.cli import main\n"
+        "epochs = experiment._Program.epochs\n"
+        "def killed(program):\n"
+        "    return os._exit(9) if program._configs[0].model.hidden == (5,) else epochs(program)\n"
+        "experiment._Program.epochs = killed\n"
+        "main(sys.argv[1:])\n"
+    )
+    file, values = tmp_path / "runs.json", ["train.epochs=1", "model.hidden=[4],[5]", "train.seed=0,1"]
+    file.write_text("[1]")
+    file.chmod(0o600)
+    (tmp_path / "link.json").symlink_to(file)
+    command = [sys.executable, "-c", script, "sweep", config, *values, "--json", tmp_path / "link.json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (9, ""), done.stderr
+    assert [run["settings"] for run in json.loads(file.read_text())] == [
+        {"train.epochs": 1, "model.hidden": [4], "train.seed": seed} for seed in (0, 1)
+    ]
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert sorted(path.name for path in tmp_path.glob("*json*")) == ["link.json", "runs.json"]
+
+
+def test_a_file_stays_whole_where_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write_text(self: Path, text: str, **_: object) -> None:
+        self.write_bytes(text[:2].encode())
+        raise OSError(errno.ENOSPC, "No space left on device", str(self))
+
+    (tmp_path / "a.json").write_text("[1]")
+    monkeypatch.setattr(Path, "write_text", write_text)
+    with pytest.raises(InputError, match=r"a.json: cannot be written: No space left on device; name another file$"):
+        written.write(tmp_path / "a.json", "[1, 2]")
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"[1]"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_gets_all_runs_once(config: Path, tmp_path: Path) -> None:
+    os.mkfifo(pipe := tmp_path / "pipe")
+    with subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE) as reader:
+        assert sweep(config, "train.epochs=1", "model.hidden=[4],[5]", "--json", pipe).exit_code == 0
+        assert reader.stdout is not None
+        assert len(json.loads(reader.stdout.read())) == 2
 
 
 def test_cautions_come_once_each_before_the_runs(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from windownet.errors import InputError
-from windownet.verbs import streams
+from windownet.verbs import streams, written
 
 if TYPE_CHECKING:
     from windownet.experiment import Outcome
@@ -44,7 +44,7 @@ class Row(NamedTuple):
 @click.argument("config", type=_PATH)
 @click.argument("settings", nargs=-1, required=True, metavar="KEY=VALUES...")
 @click.option("--figure", type=_PATH, help="Draw test F1, or dev F1 where there is no test part (needs matplotlib).")
-@click.option("--json", "json_file", type=_PATH, help="Write every run to this file.")
+@click.option("--json", "json_file", type=_PATH, help="Write every run to this file, as soon as it has finished.")
 def sweep(config: Path, settings: tuple[str, ...], figure: Path | None, json_file: Path | None) -> None:
     """Train CONFIG with every combination of VALUES, and print a table of their scores.
 
@@ -72,10 +72,17 @@ def sweep(config: Path, settings: tuple[str, ...], figure: Path | None, json_fil
     # What cannot be written is better known before the runs than after them; what is there stays until then.
     for file in (json_file, figure):
         if file is not None:
-            _try_to_write(file)
+            written.require(file)
     console, found = Console(stderr=True), dict[int, experiment.Outcome]()
+
+    def finished(group: Mapping[int, experiment.Outcome]) -> None:
+        found.update(group)
+        # What is killed tells nothing afterwards.
+        if json_file is not None and not written.is_stream(json_file):
+            written.write(json_file, _json(found))
+
     try:
-        experiment.run(base, combinations, console, finished=found.__setitem__)
+        experiment.run(base, combinations, console, finished=finished)
     finally:
         outcomes = [found[n] for n in sorted(found)]
         if outcomes:
@@ -84,7 +91,7 @@ def sweep(config: Path, settings: tuple[str, ...], figure: Path | None, json_fil
                 console.print(line, style="yellow", highlight=False, soft_wrap=True)
             # Before the table, whose reader may have gone.
             if json_file is not None:
-                _write(json_file, json.dumps([_record(outcome) for outcome in outcomes], indent=1) + "\n")
+                written.write(json_file, _json(found))
             rows = summary(outcomes)
             _print(rows, values)
             if figure is not None:
@@ -221,6 +228,10 @@ def _shown(score: tuple[float, float]) -> str:
     return f"{mean:.2f}" if half != half else f"{mean:.2f} {sign} {half:.2f}"
 
 
+def _json(outcomes: "Mapping[int, Outcome]") -> str:
+    return json.dumps([_record(outcomes[n]) for n in sorted(outcomes)], indent=1) + "\n"
+
+
 def _record(outcome: "Outcome") -> Mapping[str, Any]:
     return {
         "settings": dict(outcome.settings),
@@ -229,19 +240,3 @@ def _record(outcome: "Outcome") -> Mapping[str, Any]:
         "dev_f1": [scores.f1 for scores in outcome.dev],
         "test_f1": None if outcome.test is None else outcome.test.f1,
     }
-
-
-def _try_to_write(file: Path) -> None:
-    new = not (file.exists() or file.is_symlink())
-    _write(file, "", "a")
-    if new:
-        # Nothing may come of the runs.
-        file.unlink()
-
-
-def _write(file: Path, text: str, mode: str = "w") -> None:
-    try:
-        with file.open(mode, encoding="utf-8") as opened:
-            opened.write(text)
-    except OSError as error:
-        raise InputError(f"{file}: cannot be written: {error.strerror}; name another file") from None
