@@ -160,6 +160,9 @@ def test_schedule_in_an_encoding_without_blocks_and_as_a_file(config, tmp_path):
     assert invoke(*command[3:], "--png", png).exit_code == 0
     assert png.read_bytes().startswith(b"\x89PNG")
     assert "cannot be written" in invoke(*command[3:], "--png", tmp_path / "none" / "a.png").stderr
+    other = invoke(*command[3:], "--png", tmp_path / "a.pdf")
+    line = f"windownet: --png {tmp_path}/a.pdf: required a name that ends in .png, got '.pdf'; name another file\n"
+    assert (other.exit_code, other.stdout, other.stderr) == (2, "", line)
 
 
 def env():

@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 from windownet import experiment
 from windownet.cli import main
 from windownet.errors import InputError
+from windownet.train import picture
 from windownet.verbs import written
 
 TEXT = "ann B-PER\nmet O\nbob B-PER\n\nrome B-LOC\nslept O\n\n" * 8
@@ -173,13 +174,13 @@ def test_a_file_stays_whole_where_the_disk_is_full(tmp_path: Path, monkeypatch: 
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"[1]"]
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
-def test_a_pipe_gets_all_runs_once(config: Path, tmp_path: Path) -> None:
-    os.mkfifo(pipe := tmp_path / "pipe")
-    with subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE) as reader:
-        assert sweep(config, "train.epochs=1", "model.hidden=[4],[5]", "--json", pipe).exit_code == 0
-        assert reader.stdout is not None
-        assert len(json.loads(reader.stdout.read())) == 2
+@pytest.mark.skipif(not Path("/dev/fd").is_dir(), reason="this system does not name what is open")
+def test_a_pipe_gets_all_runs_once(config: Path) -> None:
+    end, pipe = os.pipe()
+    assert sweep(config, "train.epochs=1", "model.hidden=[4],[5]", "--json", f"/dev/fd/{pipe}").exit_code == 0
+    os.close(pipe)
+    with open(end, encoding="utf-8") as reader:  # noqa: PTH123
+        assert len(json.load(reader)) == 2
 
 
 def test_cautions_come_once_each_before_the_runs(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,6 +236,31 @@ def test_matplotlib_is_missed_before_the_runs(config: Path, tmp_path: Path, monk
         "--figure out\n",
     )
     assert not (tmp_path / "f.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "begin"), [("f", b"\x89PNG"), ("f.PNG", b"\x89PNG"), ("f.svg", b"<?xml"), ("f.pdf", b"%PDF")]
+)
+def test_a_figure_is_what_its_suffix_says(tmp_path: Path, name: str, begin: bytes) -> None:
+    pytest.importorskip("matplotlib", reason="draws a figure")
+    picture.save(picture.blank("--figure"), "--figure", tmp_path / name)
+    assert (tmp_path / name).read_bytes().startswith(begin)
+
+
+def test_a_figure_of_another_suffix_is_refused_before_the_runs(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(*_: object) -> None:
+        raise AssertionError("the runs came first")
+
+    monkeypatch.setattr(experiment, "run", run)
+    result = sweep(config, "train.seed=0,1", "--figure", tmp_path / "f.jpg")
+    assert (result.exit_code, result.stderr) == (
+        2,
+        f"windownet: --figure {tmp_path}/f.jpg: required a name that ends in .png, .svg or .pdf, got '.jpg'; "
+        "name another file\n",
+    )
+    assert not (tmp_path / "f.jpg").exists()
 
 
 def test_files_are_tried_before_the_runs_and_kept_until_after_them(config: Path, tmp_path: Path) -> None:

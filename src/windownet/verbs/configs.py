@@ -75,7 +75,7 @@ def diff(first: Path, second: Path) -> None:
 @click.command()
 @click.argument("config", type=_PATH)
 @click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--png", type=_PATH, help="Draw it into this file as well (needs matplotlib).")
+@click.option("--png", type=_PATH, help="Draw it into this .png as well (needs matplotlib).")
 def schedule(config: Path, settings: tuple[str, ...], png: Path | None) -> None:
     """Draw the learning rate over the run of CONFIG, and print it at the steps where it turns.
 
@@ -87,9 +87,11 @@ def schedule(config: Path, settings: tuple[str, ...], png: Path | None) -> None:
 
     from windownet import config as config_module
     from windownet.errors import InputError
-    from windownet.train import rate_curve
+    from windownet.train import picture, rate_curve
     from windownet.train.prepare import prepare
 
+    if png is not None:
+        picture.require_format("--png", png, ["png"])
     resolved = config_module.load(config, settings)
     try:
         steps_an_epoch = prepare(resolved).epochs.steps

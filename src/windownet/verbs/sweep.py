@@ -43,7 +43,11 @@ class Row(NamedTuple):
 @click.command()
 @click.argument("config", type=_PATH)
 @click.argument("settings", nargs=-1, required=True, metavar="KEY=VALUES...")
-@click.option("--figure", type=_PATH, help="Draw test F1, or dev F1 where there is no test part (needs matplotlib).")
+@click.option(
+    "--figure",
+    type=_PATH,
+    help="Draw test F1, or dev F1 where there is no test part, into this .png, .svg or .pdf (needs matplotlib).",
+)
 @click.option("--json", "json_file", type=_PATH, help="Write every run to this file, as soon as it has finished.")
 def sweep(config: Path, settings: tuple[str, ...], figure: Path | None, json_file: Path | None) -> None:
     """Train CONFIG with every combination of VALUES, and print a table of their scores.
@@ -68,6 +72,8 @@ def sweep(config: Path, settings: tuple[str, ...], figure: Path | None, json_fil
             f"arguments: required at most {_MOST_RUNS:,} runs, got {len(combinations):,}; give fewer values"
         )
     base = config_module.load(config)
+    if figure is not None:
+        picture.require_format("--figure", figure)
     drawing = None if figure is None else picture.blank("--figure", height=3.6)
     # What cannot be written is better known before the runs than after them; what is there stays until then.
     for file in (json_file, figure):
