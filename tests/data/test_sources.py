@@ -75,6 +75,31 @@ def test_too_few_sentences_to_hold_out(tmp_path, count, share):
         sources.load(DataConfig(train=str(write(tmp_path / "a", count)), dev_share=share))
 
 
+def test_types_to_drop_are_those_of_the_training_part(tmp_path):
+    text = "a B-LOC\nb B-PER\nc I-PER\nd B-LOC\n\n"
+    (tmp_path / "train").write_text(text * 3 + "x B-RARE\n\n")
+    (tmp_path / "dev").write_text("a B-LOC\nb B-NEW\n\n")
+    options = {"root": str(tmp_path), "dev": "dev", "limit": 2}
+    splits = sources.load(DataConfig(**options, drop_types=("RARE", "LOC")))
+    assert [one.tags for one in (*splits.train, *splits.dev)] == [("O", "B-PER", "I-PER", "O")] * 2 + [("O", "B-NEW")]
+    for names, came in ((("LOC", "LOCC"), "'LOCC'; did you mean LOC?"), (("NEW",), "'NEW'; leave it out")):
+        with pytest.raises(InputError) as caught:
+            sources.load(DataConfig(**options, drop_types=names))
+        said = f"data.drop_types: required types that data.train has (LOC, PER, RARE), got {came}"
+        assert str(caught.value) == said
+    (tmp_path / "train").write_text("a O\n\n")
+    with pytest.raises(InputError, match=r"that data.train has \(it has none\), got 'LOC'; leave it out$"):
+        sources.load(DataConfig(**options, drop_types=("LOC",)))
+
+
+def test_types_of_the_demo_corpus_are_dropped():
+    splits = sources.load(DataConfig(source="demo", dev="dev", drop_types=("LOC",)))
+    for part in (splits.train, splits.dev):
+        assert {tag[2:] for sentence in part for tag in sentence.tags} == {"", "MISC", "ORG", "PER"}
+    with pytest.raises(InputError, match=r"got 'LOCC'; did you mean LOC\?$"):
+        sources.load(DataConfig(source="demo", drop_types=("LOCC",)))
+
+
 def test_the_demo_corpus_is_read_by_split(monkeypatch):
     monkeypatch.setattr("windownet.data.demo.sentences", lambda split: [f"the {split} sentences"])
     config = DataConfig(source="demo")

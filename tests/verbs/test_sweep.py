@@ -90,7 +90,8 @@ def test_keys_of_one_value_are_no_columns_and_nothing_is_cut(config: Path) -> No
     assert "…" not in result.stdout
 
 
-def test_a_table_is_written_in_any_encoding(config: Path) -> None:
+def test_a_table_is_written_in_any_encoding(config: Path, tmp_path: Path) -> None:
+    (tmp_path / "train.conll").write_text(f"{TEXT}kiosk B-ö\n", encoding="utf-8")
     arguments = "sweep", str(config), "train.seed=0..1", "train.epochs=1", 'data.drop_types=["ö"]'
     result = CliRunner(charset="ascii").invoke(main, arguments)
     assert result.exit_code == 0, result.output

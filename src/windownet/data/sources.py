@@ -1,12 +1,15 @@
 """From the config's [data] section to labelled sentences."""
 
+import difflib
 import random
 import stat
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from windownet.data import columns, demo, hub
 from windownet.data.sentences import Sentence
+from windownet.data.tags import spans, to_iob2
 from windownet.errors import InputError
 from windownet.schema import DataConfig
 
@@ -32,11 +35,14 @@ def load(config: DataConfig) -> Splits:
     """Read all parts that the config names; where that is no dev part, the same sentences are held out every time.
 
     Raises:
-      InputError: a part is missing or malformed, or there are too few sentences to hold any out.
+      InputError: a part is missing or malformed, there are too few sentences to hold any out, or `drop_types` names a
+        type that the training part does not have.
     """
     for key in ("train", "dev", "test"):
         _require_file(config, key)
-    train = read(config, config.train)
+    train = read(config.model_copy(update={"drop_types": ()}), config.train)
+    _require_types(config.drop_types, train)
+    train = _without(config.drop_types, train)
     test = read(config, config.test) if config.test else []
     if config.dev:
         train = _drawn_evenly(train, config.limit)
@@ -74,6 +80,26 @@ def _require_file(config: DataConfig, key: str) -> None:
     )
 
 
+def _require_types(dropped: Sequence[str], train: Sequence[Sentence]) -> None:
+    # Another part may lack a type; what the training part lacks is misspelt.
+    if not dropped:
+        return
+    types = sorted({span.type for sentence in train for span in spans(sentence.tags)})
+    for name in dropped:
+        if name not in types:
+            near = difflib.get_close_matches(name, types, n=1, cutoff=0.5)
+            raise InputError(
+                f"data.drop_types: required types that data.train has ({', '.join(types) or 'it has none'}), got "
+                f"{name!r}; " + (f"did you mean {near[0]}?" if near else "leave it out")
+            )
+
+
+def _without(types: Sequence[str], sentences: list[Sentence]) -> list[Sentence]:
+    if not types:
+        return sentences
+    return [replace(sentence, tags=to_iob2(sentence.tags, "IOB2", types)) for sentence in sentences]
+
+
 def _drawn_evenly(sentences: list[Sentence], limit: int) -> list[Sentence]:
     if not 0 < limit < len(sentences):
         return sentences
@@ -101,7 +127,7 @@ def read(config: DataConfig, part: str) -> list[Sentence]:
                     f"{part}: required a split of the demo corpus ({', '.join(demo.SPLITS)}); "
                     "set data.source=columns to read a file"
                 )
-            return demo.sentences(part)
+            return _without(config.drop_types, demo.sentences(part))
         case "columns":
             return columns.read(path(config, part), column_format(config))
         case "table":
