@@ -187,6 +187,11 @@ def test_tag_hints_at_columns(trained):
         (["evaluate", "{run}", "-"], "-: required a labelled file, got standard input, which evaluate does not read"),
         (["evaluate", "{run}", "{run}/none"], "{run}/none: required a file, found nothing there; check the path"),
         (["evaluate", "{run}", "x", "train.epochs=3"], "argument 'train.epochs=3': required data.KEY=VALUE"),
+        (
+            ["evaluate", "{run}", "x", "data.limit=5", "data.scheme=IO", "data.dev_share=0.5", "data.train=nonsense"],
+            "argument 'data.limit=5' 'data.dev_share=0.5' 'data.train=nonsense': required a data.KEY that says how",
+        ),
+        (["evaluate", "{run}", "x", "data.dev=a", "data.test=b"], "argument 'data.dev=a' 'data.test=b': required a da"),
         (["evaluate", "{run}", "x", "data.separator=comma"], "argument 'data.separator=comma': data.separator: requ"),
         (["tag", "{run}", "x", "model.window=3"], "argument 'model.window=3': required data.KEY=VALUE"),
         (["tag", "{run}", "x", "data.separator=tab"], "argument 'data.separator=tab': required --columns with it"),

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _FOLDER = click.Path(path_type=Path)
+# Which data a run has, where the others say how to read a file.
+_OF_TRAINING = ("data.train", "data.dev", "data.test", "data.limit", "data.dev_share")
 
 
 class _Verbs(click.Group):
@@ -299,6 +301,11 @@ def _data_config(config: Any, settings: tuple[str, ...]) -> Any:
 
     if foreign := [setting for setting in settings if not setting.startswith("data.")]:
         raise InputError(f"argument {foreign[0]!r}: required data.KEY=VALUE, for how the file is laid out")
+    if idle := [setting for setting in settings if setting.partition("=")[0] in _OF_TRAINING]:
+        raise InputError(
+            f"argument {' '.join(map(repr, idle))}: required a data.KEY that says how the file is laid out, got what "
+            "says what to train on; leave it out"
+        )
     # A file named on the command line is where the command line says, not under the training data's folder.
     tree = config.model_dump(mode="json")
     tree["data"]["root"] = "."
