@@ -12,7 +12,7 @@ from windownet.errors import InputError
 from windownet.pretrain.settings import PretrainConfig
 from windownet.schema import Config
 from windownet.settings import document, presets
-from windownet.settings.difference import Difference, differences, load
+from windownet.settings.difference import Difference, differences
 from windownet.settings.fields import sections, settings, unused
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "config.md"
@@ -44,7 +44,7 @@ def test_every_section_and_field_is_there_and_in_one_line():
 
 def test_the_starter_is_the_defaults(tmp_path):
     (tmp_path / "a.toml").write_text(document.starter())
-    assert load(tmp_path / "a.toml") == Config()
+    assert config_module.load(tmp_path / "a.toml") == Config()
     tree = tomllib.loads(document.starter())
     assert [f"{section}.{key}" for section, part in tree.items() for key in part] == list(SETTINGS)
     assert all(setting.description.split()[-1] in document.starter() for setting in SETTINGS.values())

@@ -68,10 +68,35 @@ def test_configs_of_word_vectors_are_printed_and_told_from_those_of_taggers(conf
     (tmp_path / "w.toml").write_text(result.stdout)
     again = config_module.load_as(PretrainConfig, tmp_path / "w.toml")
     assert (again.pretrain.width, again.text.source, again.text.files) == (7, "demo", ("a.txt", "2017"))
-    for verb in (["lint", tmp_path / "v.toml"], ["diff", config, tmp_path / "v.toml"]):
-        assert invoke(*verb).stderr == (
-            f"windownet: {tmp_path / 'v.toml'}: text: required a section of a tagger's config, got one of a config of "
-            "word vectors; `windownet pretrain` takes that\n"
+    assert invoke("lint", tmp_path / "v.toml").stderr == (
+        f"windownet: {tmp_path / 'v.toml'}: text: required a section of a tagger's config, got one of a config of "
+        "word vectors; `windownet pretrain` takes that\n"
+    )
+
+
+def test_diff_of_word_vectors_and_of_two_kinds(config, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    vectors = tmp_path / "v.toml"
+    vectors.write_text('[text]\nsource = "demo"\n[pretrain]\nobjective = "ranking"\n')
+    (run / "config.toml").write_text('[text]\nsource = "demo"\n[pretrain]\nwindow = 5\n')
+    other = invoke("diff", run, vectors)
+    assert other.exit_code == 1
+    cells = [re.findall(r"[^│\s]+", line) for line in other.stdout.splitlines() if line.startswith("│")]
+    assert cells == [
+        ["pretrain.objective", '"skipgram"', '"ranking"'],
+        ["pretrain.learning_rate", "0.5", "0.2"],
+        ["pretrain.accumulator", "10.0", "0.01"],
+        ["pretrain.block", "8192", "2048"],
+    ]
+    assert (invoke("diff", vectors, vectors).exit_code, invoke("diff", vectors, vectors).stdout) == (0, "")
+    for pair, kinds in (((config, vectors), ("train", "pretrain")), ((vectors, config), ("pretrain", "train"))):
+        mixed = invoke("diff", *pair)
+        assert (mixed.exit_code, mixed.stdout, mixed.stderr) == (
+            2,
+            "",
+            f"windownet: {pair[1]}: required a config of `windownet {kinds[0]}`, as {pair[0]} is, got one of "
+            f"`windownet {kinds[1]}`; name two of one kind\n",
         )
 
 

@@ -3,8 +3,7 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from windownet import config as config_module
-from windownet.schema import Config
+from windownet.schema import Schema
 from windownet.settings.document import value
 from windownet.settings.fields import settings
 
@@ -17,19 +16,15 @@ class Difference(NamedTuple):
     second: str
 
 
-def load(path: Path) -> Config:
-    """Read a config file, or that of a run or model folder.
-
-    Raises:
-      InputError: there is none, or it is not a config.
-    """
-    return config_module.load(path / "config.toml" if path.is_dir() else path)
+def file(path: Path) -> Path:
+    """The config file itself, or that of a run or model folder."""
+    return path / "config.toml" if path.is_dir() else path
 
 
-def differences(first: Config, second: Config) -> list[Difference]:
-    """The fields in which the two differ, in the order of the schema; what both leave at a default is equal."""
+def differences(first: Schema, second: Schema) -> list[Difference]:
+    """The fields in which two configs of one kind differ, in its order; what both leave at a default is equal."""
     found = []
-    for setting in settings():
+    for setting in settings(type(first)):
         values: list[Any] = [getattr(getattr(config, setting.section), setting.name) for config in (first, second)]
         # Of a table the order counts too: the first pattern that matches decides.
         texts = [value(each) for each in values]

@@ -51,16 +51,28 @@ def show(config: Path, settings: tuple[str, ...]) -> None:
 def diff(first: Path, second: Path) -> None:
     """Show in which fields two configs differ.
 
-    A and B are config files or run folders. What one leaves at its default equals what the other sets to it. Exit
+    A and B are config files or run folders, both of taggers or both of word vectors. What one leaves at its default equals what the other sets to it. Exit
     status 0 when they are equal, 1 when they differ.
     """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    from windownet import config as config_module
+    from windownet.errors import InputError
+    from windownet.pretrain.settings import PretrainConfig
+    from windownet.schema import Config
     from windownet.settings import difference
 
-    found = difference.differences(difference.load(first), difference.load(second))
+    files = difference.file(first), difference.file(second)
+    kinds = [config_module.verb_of(file) for file in files]
+    if kinds[0] != kinds[1]:
+        raise InputError(
+            f"{second}: required a config of `windownet {kinds[0]}`, as {first} is, got one of `windownet {kinds[1]}`; "
+            "name two of one kind"
+        )
+    schema = PretrainConfig if kinds[0] == "pretrain" else Config
+    found = difference.differences(*(config_module.load_as(schema, file) for file in files))
     if not found:
         return
     table = Table()
