@@ -145,6 +145,48 @@ def test_an_unreachable_hub_is_named(tmp_path, monkeypatch):
     assert got.endswith("check the network and the name, or read a local file")
 
 
+@pytest.mark.parametrize("shown", [True, False])
+def test_nothing_is_printed_and_the_callers_settings_stay(tmp_path, shown):
+    # A process of its own: loggers keep the standard error that there was when they were made.
+    code = """
+import logging, sys
+import datasets, huggingface_hub
+from windownet.data import hub
+from windownet.errors import InputError
+
+folder, shown = sys.argv[1], sys.argv[2] == "True"
+bars = datasets.utils, huggingface_hub.utils
+loggers = [logging.getLogger(name) for name in ("datasets", "huggingface_hub")]
+for one in bars:
+    one.enable_progress_bars() if shown else one.disable_progress_bars()
+for n, logger in enumerate(loggers):
+    logger.setLevel(21 + n)
+
+def read(call, *arguments):
+    try:
+        call(*arguments, hub.TableFormat(), cache_dir=f"{folder}/cache")
+        print("read")
+    except InputError as error:
+        print(error)
+    print([not one.are_progress_bars_disabled() for one in bars] == 2 * [shown], [one.level for one in loggers])
+
+datasets.config.HF_HUB_OFFLINE = huggingface_hub.constants.HF_HUB_OFFLINE = True
+read(hub.read_table, f"{folder}/good.jsonl")
+read(hub.read_table, f"{folder}/bad.json")
+read(hub.read_hub, "tomaarsen/conll2003", "train")
+"""
+    jsonl(tmp_path / "good.jsonl", (["a"], ["O"]))
+    (tmp_path / "bad.json").write_text("{nope")
+    command = [sys.executable, "-W", "error", "-c", code, str(tmp_path), str(shown)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines[1::2] == ["True [21, 22]"] * 3
+    assert lines[0] == "read"
+    assert "bad.json: required a data set to read, got: JSON parse error" in lines[2]
+    assert lines[4].startswith("tomaarsen/conll2003 train: required the Hugging Face hub, which was not reached (")
+
+
 @pytest.mark.parametrize(
     ("row", "settings", "expected"),
     [

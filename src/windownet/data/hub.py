@@ -3,7 +3,10 @@
 The `datasets` library is imported when something is read, not before: tagging does without it.
 """
 
+import contextlib
 import glob
+import logging
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,7 +101,8 @@ def _load(source: str, options: dict[str, Any]) -> Any:
     import datasets
 
     try:
-        return datasets.load_dataset(**options)
+        with _quiet():
+            return datasets.load_dataset(**options)
     except StopIteration:
         raise InputError(
             f"{source}: required at least one sentence, found no sentence in it; check the source"
@@ -115,6 +119,25 @@ def _load(source: str, options: dict[str, Any]) -> Any:
                 "them; use a script-free copy such as lhoestq/conll2003"
             ) from error
         raise InputError(f"{source}: required a data set to read, got: {_one_line(error)}") from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    # How a run goes is told by who runs it, and what went wrong by the error.
+    from datasets import utils as of_datasets
+    from huggingface_hub import utils as of_hub
+
+    with contextlib.ExitStack() as restored:
+        for bars in (of_datasets, of_hub):
+            if not bars.are_progress_bars_disabled():
+                with warnings.catch_warnings(action="ignore"):
+                    # An environment variable that wants them has the last word.
+                    bars.disable_progress_bars()
+                restored.callback(bars.enable_progress_bars)
+        for logger in map(logging.getLogger, ("datasets", "huggingface_hub")):
+            restored.callback(logger.setLevel, logger.level)
+            logger.setLevel(logging.CRITICAL + 1)
+        yield
 
 
 def _one_line(error: BaseException) -> str:
