@@ -164,6 +164,39 @@ def test_wrong_settings_are_named(base: schema.Config) -> None:
         experiment.run(base, [{}, {"train.patience": 3}])
 
 
+@pytest.mark.parametrize("every", [0, -1])
+def test_epochs_between_scores_are_refused_before_anything_trains(
+    base: schema.Config, monkeypatch: pytest.MonkeyPatch, every: int
+) -> None:
+    def epochs(_: object) -> None:
+        raise AssertionError("it trained first")
+
+    monkeypatch.setattr(experiment._Program, "epochs", epochs)
+    with pytest.raises(InputError, match=rf"^every: required 1 or more epochs .*, got {every}; 1 scores each epoch$"):
+        experiment.run(base, [{}], every=every)
+
+
+def test_numbers_of_numpy_are_taken(base: schema.Config) -> None:
+    ranges = {
+        "train.seed": np.arange(2),
+        "optimizer.learning_rate": np.float32([0.5]),
+        "optimizer.fan_in_rates": [np.True_],
+    }
+    shapes = {"train.epochs": [np.int32(1)], "model.hidden": [np.array([3]), [np.int64(4)]]}
+    outcomes = experiment.run(base, experiment.grid({**ranges, **shapes}))
+    assert [json.loads(json.dumps(outcome.settings)) for outcome in outcomes] == [
+        {
+            "train.seed": seed,
+            "optimizer.learning_rate": 0.5,
+            "optimizer.fan_in_rates": True,
+            "train.epochs": 1,
+            "model.hidden": hidden,
+        }
+        for seed in (0, 1)
+        for hidden in ([3], [4])
+    ]
+
+
 def test_a_rate_falls_with_the_dev_scores_of_each_run_and_other_numbers_by_curves(
     base: schema.Config, tmp_path: Path
 ) -> None:

@@ -10,7 +10,7 @@ Axes: R runs of one program; the others as everywhere.
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,7 +68,7 @@ class Outcome:
     notes: tuple[str, ...]
 
 
-def grid(values: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+def grid(values: Mapping[str, Iterable[Any]]) -> list[dict[str, Any]]:
     """Every combination: {"train.seed": [0, 1], "train.epochs": [5]} -> two settings."""
     return [dict(zip(values, chosen, strict=True)) for chosen in itertools.product(*values.values())]
 
@@ -84,8 +84,8 @@ def run(
 
     Args:
       config: what all runs share.
-      settings: what each run changes, {"section.key": value}. Runs that differ in nothing but `VARIED` and `INITIAL`
-        are computed together.
+      settings: what each run changes, {"section.key": value}, numpy's numbers and arrays too. Runs that differ in
+        nothing but `VARIED` and `INITIAL` are computed together.
       console: where to show how it goes, and first each thing to look at before the runs are trusted.
       every: score dev after so many epochs, and after the last.
       finished: is given the outcomes of the runs of a program, by their places in `settings`, as soon as it ends, so
@@ -96,8 +96,13 @@ def run(
       if every epoch is scored. A run whose loss is not finite goes on; `losses` shows it.
 
     Raises:
-      InputError: a setting is wrong, or the data is; or the rate falls with dev scores that are not taken.
+      InputError: a setting or `every` is wrong, or the data is; or the rate falls with dev scores that are not taken.
     """
+    if every < 1:
+        raise InputError(
+            f"every: required 1 or more epochs from one score of dev to the next, got {every}; 1 scores each epoch"
+        )
+    settings = [{key: _plain(value) for key, value in changes.items()} for changes in settings]
     configs = [config_module.change(config, changes) for changes in settings]
     # Whether there is a closed form is for all runs of a program, and hangs on numbers that are its arrays.
     configs = [schema.replace(c, {"optimizer.rows": "replay"}) if _is_replayed(c) else c for c in configs]
@@ -142,6 +147,13 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     if len(values) < 2:
         return mean, math.nan
     return mean, float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
+
+
+def _plain(value: Any) -> Any:
+    # A config is written as TOML and read strictly; neither knows numpy's numbers, of which ranges are made.
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    return [_plain(each) for each in value] if isinstance(value, list) else value
 
 
 def _ready(groups: Sequence[Sequence[Config]], console: Console) -> list[Prepared]:
