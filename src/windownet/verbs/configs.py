@@ -51,8 +51,8 @@ def show(config: Path, settings: tuple[str, ...]) -> None:
 def diff(first: Path, second: Path) -> None:
     """Show in which fields two configs differ.
 
-    A and B are config files or run folders, both of taggers or both of word vectors. What one leaves at its default equals what the other sets to it. Exit
-    status 0 when they are equal, 1 when they differ.
+    A and B are config files or run folders, both of taggers or both of word vectors. What one leaves at its default
+    equals what the other sets to it. Exit status 0 when they are equal, 1 when they differ.
     """
     from rich.console import Console
     from rich.table import Table
