@@ -214,10 +214,14 @@ def test_a_run_of_another_config_is_refused(cut: Path, tmp_path: Path, sections:
             lambda e: e["device"].update(kind="Nonesuch 9000"),
             r"required device.kind = 'cpu', .* got 'Nonesuch 9000'; go on",
         ),
+        (
+            lambda e: e["device"].update(xla_flags="--xla_nonesuch"),
+            r"required device.xla_flags = '.*', as the run began with, got '--xla_nonesuch'; go on",
+        ),
         (lambda e: e["data"].update(train="0"), r"required the train data that the run began with, got other ones"),
         (lambda e: e["data"].update(dev="0"), r"required the dev data that the run began with, got other ones"),
     ],
-    ids=["jax", "windownet", "device", "train", "dev"],
+    ids=["jax", "windownet", "device", "flags", "train", "dev"],
 )
 def test_a_run_in_another_environment_is_refused(
     cut: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Any, message: str
@@ -228,6 +232,28 @@ def test_a_run_in_another_environment_is_refused(
     monkeypatch.setattr(environment, "describe", lambda _: now)
     with pytest.raises(InputError, match=message):
         run(prepared, folder, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("jax_threefry_partitionable", False),
+        ("jax_default_prng_impl", "rbg"),
+        ("jax_default_matmul_precision", "highest"),
+        ("jax_enable_x64", True),
+        ("jax_disable_jit", True),
+        ("jax_disable_most_optimizations", True),
+    ],
+)
+def test_a_setting_of_jax_that_changes_bits_is_refused(cut: Path, tmp_path: Path, name: str, other: Any) -> None:
+    folder, prepared, usual = copied(cut, tmp_path), make(cut), jax.config.values[name]
+    message = rf"required device.{name} = {usual!r}, as the run began with, got {other!r}; go on with the same device"
+    try:
+        jax.config.update(name, other)
+        with pytest.raises(InputError, match=message):
+            run(prepared, folder, resume=True)
+    finally:
+        jax.config.update(name, usual)
 
 
 def test_the_data_s_content_counts_and_not_its_place(cut: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from windownet.errors import InputError
 from windownet.schema import Config
 from windownet.tagger import artifact
 from windownet.train import run_folder
-from windownet.train.environment import LIBRARIES, require_same_data
+from windownet.train.environment import JAX_SETTINGS, LIBRARIES, require_same_data
 from windownet.train.log import RunLog
 
 # Fields that no bit of a run depends on. Where files lie is free because what is in them is compared.
@@ -136,9 +136,11 @@ def check(checkpoint: Checkpoint, config: Config, environment: dict[str, Any]) -
         key = f"versions.{name}"
         if required[key] != came[key]:
             raise _differs(checkpoint.path, name, required[key], came[key], "install that version")
-    for key in ("device.platform", "device.kind", "device.xla_flags"):
-        if required[key] != came[key]:
-            raise _differs(checkpoint.path, key, required[key], came[key], "go on with the same device and settings")
+    for name in ("platform", "kind", "xla_flags", *JAX_SETTINGS):
+        key = f"device.{name}"
+        if required.get(key) != came[key]:
+            what_to_do = "go on with the same device and settings"
+            raise _differs(checkpoint.path, key, required.get(key), came[key], what_to_do)
     require_same_data(checkpoint.path, then["environment"]["data"], environment["data"])
     return [
         f"the run began on another machine ({key}: {required[key]}, now {came[key]}); the last bits may differ from "

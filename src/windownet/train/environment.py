@@ -20,6 +20,17 @@ from windownet.train.prepare import Prepared
 # Those whose arithmetic or random numbers a run's bits come from.
 LIBRARIES = ("jax", "jaxlib", "optax", "numpy")
 
+# Of jax's own settings those that other bits come of: draws, precision, what the compiler may do. Strict promotion of
+# dtypes is none of them: it refuses a program, and changes none.
+JAX_SETTINGS = (
+    "jax_threefry_partitionable",
+    "jax_default_prng_impl",
+    "jax_default_matmul_precision",
+    "jax_enable_x64",
+    "jax_disable_jit",
+    "jax_disable_most_optimizations",
+)
+
 
 def describe(prepared: Prepared) -> dict[str, Any]:
     """All of it, as JSON has it.
@@ -41,6 +52,7 @@ def describe(prepared: Prepared) -> dict[str, Any]:
             "processor": _processor(),
             "cores": os.cpu_count(),
             "xla_flags": os.environ.get("XLA_FLAGS", ""),
+            **{name: _setting(name) for name in JAX_SETTINGS},
         },
         "seed": prepared.config.train.seed,
         "git": _commit(Path(windownet.__file__)),
@@ -92,6 +104,11 @@ def _digest(parts: Iterable[bytes | memoryview]) -> str:
     for part in parts:
         digest.update(part)
     return digest.hexdigest()
+
+
+def _setting(name: str) -> Any:
+    # Those that have a context manager are attributes, which know of it; of the others there is the global value alone.
+    return getattr(jax.config, name) if hasattr(jax.config, name) else jax.config.values[name]
 
 
 def _processor() -> str:
