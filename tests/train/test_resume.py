@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import time
@@ -200,6 +201,17 @@ def test_a_run_of_another_config_is_refused(cut: Path, tmp_path: Path, sections:
     folder = copied(cut, tmp_path)
     with pytest.raises(InputError, match=rf"000000\d+.safetensors: {message}"):
         run(make(cut, **sections), folder, resume=True)
+
+
+def test_the_order_of_patterns_counts(tmp_path: Path) -> None:
+    rates = {"words": 0.1, "*": 2.0}
+    cut_off(make(tmp_path, optimizer={"rates": rates}), tmp_path / "run", 2)
+    turned = make(tmp_path, optimizer={"rates": dict(reversed(rates.items()))})
+    message = f"required optimizer.rates = {rates}, as the run began with, got {turned.config.optimizer.rates}; leave"
+    with pytest.raises(InputError, match=re.escape(message)):
+        run(turned, tmp_path / "run", resume=True)
+    # The file keeps the order, or nobody could go on.
+    assert list(config.load(tmp_path / "run" / "config.toml").optimizer.rates) == list(rates)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The checkpoints of a run: what they note beside the state of its steps, and whether it may go on from one."""
 
+import json
 import shutil
 import time
 from dataclasses import asdict, dataclass, field
@@ -129,7 +130,8 @@ def check(checkpoint: Checkpoint, config: Config, environment: dict[str, Any]) -
     then = checkpoint.about
     required, came = (flatten(tree) for tree in (then["config"], config.model_dump(mode="json")))
     for key in [*required, *came]:
-        if required.get(key) != came.get(key) and key not in FREE:
+        # As text, which has the order: of patterns the first that matches decides.
+        if json.dumps(required.get(key)) != json.dumps(came.get(key)) and key not in FREE:
             raise _differs(checkpoint.path, key, required.get(key), came.get(key), "leave the config as it was")
     required, came = flatten(then["environment"]), flatten(environment)
     for name in ("windownet", *LIBRARIES):
