@@ -64,9 +64,19 @@ def test_any_state_comes_back_bit_for_bit(tmp_path: Path) -> None:
 def test_the_last_ones_are_kept_and_a_run_that_went_back_forgets_what_was_ahead(tmp_path: Path) -> None:
     for step in (8, 16, 24, 32):
         checkpoint.save(state(step), step, {}, tmp_path, keep=3)
-    assert [path.stem for path in checkpoint.found(tmp_path)] == ["000000032", "000000024", "000000016"]
+    assert [path.stem for path in checkpoint.found(tmp_path)] == ["0000000032", "0000000024", "0000000016"]
     checkpoint.save(state(20), 20, {}, tmp_path, keep=3)
-    assert [path.stem for path in checkpoint.found(tmp_path)] == ["000000020", "000000016"]
+    assert [path.stem for path in checkpoint.found(tmp_path)] == ["0000000020", "0000000016"]
+
+
+def test_any_step_that_a_run_may_have_comes_behind_those_before_it(tmp_path: Path) -> None:
+    steps = (999_999_999, 1_000_000_000, 2**31 - 1)
+    for step in steps:
+        checkpoint.save({}, step, {}, tmp_path, keep=3)
+    assert [int(path.stem) for path in checkpoint.found(tmp_path)] == list(reversed(steps))
+    found = checkpoint.load(tmp_path, nobody)
+    assert found is not None
+    assert found.step == steps[-1]
 
 
 def test_no_checkpoint_is_no_error(tmp_path: Path) -> None:
@@ -145,7 +155,7 @@ def test_a_full_disk_leaves_the_last_one_whole(tmp_path: Path) -> None:
     checkpoint.save(state(1), 1, {}, tmp_path, keep=1)
     with full_disk(200), pytest.raises(OSError):
         checkpoint.save(state(2), 2, {}, tmp_path, keep=1)
-    assert [path.name for path in tmp_path.iterdir()] == ["000000001.safetensors"]
+    assert [path.name for path in tmp_path.iterdir()] == ["0000000001.safetensors"]
     found = checkpoint.load(tmp_path, nobody)
     assert found is not None
     assert same(found.into(state()), state(1))
@@ -169,4 +179,4 @@ def test_what_is_not_on_the_disk_is_not_committed(tmp_path: Path, monkeypatch: p
     with pytest.raises(OSError, match="Input/output error"):
         checkpoint.save(state(), 1, {}, folder, keep=1, beside=[beside])
     assert synced == [str(path) for path in (beside, folder / ".new", folder)][: fails + 1]
-    assert [path.name for path in folder.iterdir()] == (["000000001.safetensors"] if fails == 2 else [])
+    assert [path.name for path in folder.iterdir()] == (["0000000001.safetensors"] if fails == 2 else [])

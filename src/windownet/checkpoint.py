@@ -95,7 +95,8 @@ def save(
     noted = {"step": str(step), "about": json.dumps(about)}
     pieces = serialize(arrays, {**noted, "sha256": _checksum(noted, arrays)})
     folder.mkdir(parents=True, exist_ok=True)
-    fresh, path = folder / _FRESH, folder / f"{step:09}.safetensors"
+    # Ten digits hold any step that an int32 counts, and names sort as their steps do.
+    fresh, path = folder / _FRESH, folder / f"{step:010}.safetensors"
     for file in beside:
         sync(file)
     try:

@@ -54,7 +54,7 @@ def test_the_best_run_comes_first(tmp_path: Path) -> None:
     with (write(tmp_path / "d", [epoch(1, 65.0)]) / "metrics.jsonl").open("a") as file:
         file.write('{"kind": "epo')
     (tmp_path / "d" / "checkpoints").mkdir()
-    (tmp_path / "d" / "checkpoints" / "000000008.safetensors").write_bytes(b"")
+    (tmp_path / "d" / "checkpoints" / "0000000008.safetensors").write_bytes(b"")
     # Neither a run of a tagger: word vectors, and a note.
     (tmp_path / "vectors").mkdir()
     (tmp_path / "vectors" / "config.toml").write_text("[pretrain]\nepochs = 1\n")
