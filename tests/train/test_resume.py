@@ -373,11 +373,13 @@ def test_a_full_disk_stops_the_run(whole: Path, tmp_path: Path, monkeypatch: pyt
         if path.name == ".new" and len(saved) > 20:
             raise OSError(28, "No space left on device")
 
+    folder = tmp_path / "run"
     with monkeypatch.context() as patched:
         patched.setattr(checkpoint, "sync", full)
         with pytest.raises(InputError) as caught:
-            run(prepared, tmp_path / "run")
-    folder = tmp_path / "run"
+            run(prepared, folder)
+    # What a checkpoint counts on is on the disk before it.
+    assert saved[:3] == [folder / "metrics.jsonl", folder / "checkpoints" / ".new", folder / "checkpoints"]
     newest = checkpoint.found(folder / "checkpoints")[0]
     message = str(caught.value)
     assert message.startswith(f"{folder}: cannot be written: No space left on device; epoch 1, ")
