@@ -39,6 +39,11 @@ def base(tmp_path: Path) -> schema.Config:
     return config.parse(tree, "test")
 
 
+def losses_of_epochs(folder: Path) -> list[float]:
+    records = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    return [record["loss"] for record in records if record["kind"] == "epoch"]
+
+
 def test_runs_whose_rows_have_no_closed_form_are_replayed(base: schema.Config) -> None:
     base = config.change(base, {"optimizer.weight_decay": 0.95})
     few, all_rows = (
@@ -79,6 +84,7 @@ def test_outcomes_are_those_of_single_runs(base: schema.Config, tmp_path: Path) 
         assert outcomes[n].best_epoch == result.best_epoch
         assert outcomes[n].test == result.test
         assert outcomes[n].dev[result.best_epoch - 1] == result.dev
+        assert outcomes[n].losses == pytest.approx(losses_of_epochs(folder), rel=1e-4)
     losses = {round(outcome.losses[-1], 5) for outcome in outcomes}
     assert len(losses) >= 14
 
@@ -112,9 +118,7 @@ def test_each_run_begins_with_first_values_of_its_own(base: schema.Config, tmp_p
         folder = tmp_path / f"run{n}"
         run_folder.create(folder, changed.to_toml())
         result = loop.train(prepare(changed), folder, Console(file=io.StringIO()))
-        records = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
-        losses = [record["loss"] for record in records if record["kind"] == "epoch"]
-        assert outcomes[n].losses == pytest.approx(losses, rel=1e-6)
+        assert outcomes[n].losses == pytest.approx(losses_of_epochs(folder), rel=1e-6)
         assert (outcomes[n].test, outcomes[n].best_epoch) == (result.test, result.best_epoch)
 
 
