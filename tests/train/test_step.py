@@ -117,6 +117,19 @@ def test_two_runs_have_the_same_bits_and_another_seed_others() -> None:
     assert not same(run(0).params, run(1).params)
 
 
+@pytest.mark.parametrize("frozen", [False, True])
+def test_every_step_is_dropped_out_by_its_own_key(frozen: bool) -> None:
+    batch = stack(1)
+    step = make(rows_of(optax.sgd(0.0)))
+    state = step.init(0)
+    params, key = jax.device_get(state.params), state.key.copy()
+    _, losses = step(state, Batch(*(np.concatenate([array] * 3) for array in batch)), frozen=frozen)
+    single = Batch(*(array[0] for array in batch))
+    expected = [float(NETWORK.loss(params, single, jax.random.fold_in(key, n))) for n in range(3)]
+    assert np.ptp(expected) > 1e-3
+    assert np.allclose(losses, expected, rtol=1e-5)
+
+
 @pytest.mark.parametrize("mode", ["exact", "lazy", "dense"])
 def test_a_frozen_table_keeps_its_bits_and_the_rest_trains_as_if_it_were_a_constant(mode: Mode) -> None:
     decaying = optax.adamw(0.1, weight_decay=0.2)
