@@ -32,8 +32,8 @@ def stack() -> Batch:
     return Batch(rows, words, capitals, tags, mask)
 
 
-def adam(mode: Mode) -> Rowwise:
-    return rowwise(optax.adam(0.02), mode, tables=["words"], missed=missed.adam(0.02) if mode == "exact" else None)
+def adam(mode: Mode, rate: float = 0.02) -> Rowwise:
+    return rowwise(optax.adam(rate), mode, tables=["words"], missed=missed.adam(rate) if mode == "exact" else None)
 
 
 def replayed() -> Rowwise:
@@ -93,7 +93,7 @@ def test_every_part_is_dropped_out_by_its_own_key() -> None:
 def test_statistics_are_of_the_whole_gradient_and_of_a_part_s_units() -> None:
     network, found = dataclasses.replace(NETWORK, nonlinearity="relu"), []
     for parts in (1, PARTS):
-        step = Step(Training(network, adam("exact"), parts=parts))
+        step = Step(Training(network, adam("exact", 0.1), decay=0.95, parts=parts))
         state = step.init(0)
         # Far enough apart that units are flat on some windows and not on others.
         state = state._replace(params={**state.params, "words": 30 * state.params["words"]})
@@ -106,6 +106,9 @@ def test_statistics_are_of_the_whole_gradient_and_of_a_part_s_units() -> None:
     units = statistics.units(network, state.params, accumulate.first(last, PARTS))
     assert {name: float(parted[name]) for name in units} == pytest.approx({n: float(x) for n, x in units.items()})
     assert units["units/saturated"] != whole["units/saturated"]
+    # They are of the parameters that train, not of their average.
+    averaged = statistics.units(network, state.result, accumulate.first(last, PARTS))
+    assert units["units/saturated"] != averaged["units/saturated"]
 
 
 def test_a_step_in_parts_takes_less_memory() -> None:
