@@ -105,6 +105,7 @@ def test_types(look, parts):
         "mentions of LOC: 1, fewer than 20",
     ]
     assert not report.ok
+    assert ("error", "drop-types", "train", ()) in found(look(drop_types=["LOCC"]))
     parts["dev"] = [sentence("we O", "Saw O", "99 O", "Things O", "there O")] + [sentence("Yes O")] * 2
     assert ("error", "no-mentions", "dev", ()) in found(look())
 

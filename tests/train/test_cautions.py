@@ -16,6 +16,7 @@ def prepared(tmp_path):
     data = {"root": str(tmp_path), "train": "a.conll", "dev": "a.conll", "separator": "tab"}
 
     def make(**sections):
+        data.update(sections.pop("data", {}))
         train = {"batch_size": 8, "epochs": 2} | sections.pop("train", {})
         return prepare(config_module.parse({"data": data, "train": train} | sections, "test"))
 
@@ -34,6 +35,10 @@ def test_a_plain_run_is_not_warned_of(prepared):
         ({"init": {"weights": "zeros"}, "model": {"hidden": []}}, "init.weights = 'zeros': the vectors of words get"),
         ({"optimizer": {"name": "adamw"}}, "optimizer.name = 'adamw' without optimizer.weight_decay is adam; 0.01 is"),
         ({"optimizer": {"weight_decay": 0.1}}, "optimizer.weight_decay = 0.1 is decoupled, which makes optimizer.name"),
+        (
+            {"data": {"drop_types": ["LCO"]}},
+            "data.drop_types: 'LCO' has no effect, as data.train has LOC, PER; did you",
+        ),
         ({"train": {"batch_size": 19}}, "train.batch_size = 19 is more than the 18 training words: an epoch is one"),
         (
             {"train": {"batch_size": 5, "accumulate": 4}},

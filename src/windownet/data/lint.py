@@ -108,6 +108,7 @@ def lint(config: Config) -> LintReport:
         for name, sentences in parts.items()
         for check, message in misread(config.data, sentences)
     ]
+    findings += [Finding("error", "drop-types", "train", message) for message in splits.not_there]
     findings += [*_transitions(config, splits.held_out), *_types(figures), *_overlap(parts)]
     for name, sentences in parts.items():
         findings += [*_repeated(name, sentences), *_long(name, sentences)]

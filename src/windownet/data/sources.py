@@ -3,7 +3,7 @@
 import difflib
 import random
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,30 +23,31 @@ class Splits:
       dev: what decides which epoch is best.
       test: what is scored at the end; empty where there is none.
       held_out: whether dev was taken out of the training data.
+      not_there: of `drop_types`, what the training data do not have: sentences that say so.
     """
 
     train: list[Sentence]
     dev: list[Sentence]
     test: list[Sentence]
     held_out: bool
+    not_there: tuple[str, ...] = ()
 
 
 def load(config: DataConfig) -> Splits:
     """Read all parts that the config names; where that is no dev part, the same sentences are held out every time.
 
     Raises:
-      InputError: a part is missing or malformed, there are too few sentences to hold any out, or `drop_types` names a
-        type that the training part does not have.
+      InputError: a part is missing or malformed, or there are too few sentences to hold any out.
     """
     for key in ("train", "dev", "test"):
         _require_file(config, key)
     train = read(config.model_copy(update={"drop_types": ()}), config.train)
-    _require_types(config.drop_types, train)
+    not_there = tuple(_not_there(config.drop_types, train))
     train = _without(config.drop_types, train)
     test = read(config, config.test) if config.test else []
     if config.dev:
         train = _drawn_evenly(train, config.limit)
-        return Splits(train, read(config, config.dev), test, held_out=False)
+        return Splits(train, read(config, config.dev), test, held_out=False, not_there=not_there)
     count = max(1, round(config.dev_share * len(train)))
     if count >= len(train):
         raise InputError(
@@ -57,7 +58,7 @@ def load(config: DataConfig) -> Splits:
     chosen = set(random.Random(0).sample(range(len(train)), count))
     dev = [sentence for n, sentence in enumerate(train) if n in chosen]
     train = [sentence for n, sentence in enumerate(train) if n not in chosen]
-    return Splits(_drawn_evenly(train, config.limit), dev, test, held_out=True)
+    return Splits(_drawn_evenly(train, config.limit), dev, test, held_out=True, not_there=not_there)
 
 
 def _require_file(config: DataConfig, key: str) -> None:
@@ -80,17 +81,15 @@ def _require_file(config: DataConfig, key: str) -> None:
     )
 
 
-def _require_types(dropped: Sequence[str], train: Sequence[Sentence]) -> None:
-    # Another part may lack a type; what the training part lacks is misspelt.
+def _not_there(dropped: Sequence[str], train: Sequence[Sentence]) -> Iterator[str]:
     if not dropped:
         return
     types = sorted({span.type for sentence in train for span in spans(sentence.tags)})
     for name in dropped:
         if name not in types:
             near = difflib.get_close_matches(name, types, n=1, cutoff=0.5)
-            raise InputError(
-                f"data.drop_types: required types that data.train has ({', '.join(types) or 'it has none'}), got "
-                f"{name!r}; " + (f"did you mean {near[0]}?" if near else "leave it out")
+            yield f"data.drop_types: {name!r} has no effect, as data.train has {', '.join(types) or 'none'}" + (
+                f"; did you mean {near[0]}?" if near else ""
             )
 
 

@@ -28,6 +28,7 @@ def cautions(prepared: Prepared) -> list[str]:
             f"optimizer.weight_decay = {decay:g} is decoupled, which makes optimizer.name = 'adam' adamw; "
             "regularization.l2 is the penalty in the loss"
         )
+    found += prepared.splits.not_there
     found += _of_shadowed_rates(prepared)
     found += _of_a_frozen_table(prepared)
     words = len(prepared.train.positions)
