@@ -129,10 +129,8 @@ def check(checkpoint: Checkpoint, config: Config, environment: dict[str, Any]) -
     """
     then = checkpoint.about
     required, came = (flatten(tree) for tree in (then["config"], config.model_dump(mode="json")))
-    for key in [*required, *came]:
-        # As text, which has the order: of patterns the first that matches decides.
-        if json.dumps(required.get(key)) != json.dumps(came.get(key)) and key not in FREE:
-            raise _differs(checkpoint.path, key, required.get(key), came.get(key), "leave the config as it was")
+    if (key := _first_difference(required, came)) is not None:
+        raise _differs(checkpoint.path, key, required.get(key), came.get(key), "leave the config as it was")
     required, came = flatten(then["environment"]), flatten(environment)
     for name in ("windownet", *LIBRARIES):
         key = f"versions.{name}"
@@ -162,12 +160,11 @@ def require_own_folder(folder: Path, config: Config, begun: bool = False) -> Non
     if not path.is_file():
         raise InputError(f"{folder}: required a folder that run_folder.create made, found no {path.name} in it")
     required, came = (flatten(each.model_dump(mode="json")) for each in (config, config_module.load(path)))
-    for key in required:
-        if key not in FREE and required[key] != came[key]:
-            raise InputError(
-                f"{path}: required the config that the run was prepared from, with {key} = {required[key]!r}, got "
-                f"{came[key]!r}; make another folder"
-            )
+    if (key := _first_difference(required, came)) is not None:
+        raise InputError(
+            f"{path}: required the config that the run was prepared from, with {key} = {required[key]!r}, got "
+            f"{came[key]!r}; make another folder"
+        )
     if begun and run_folder.last_record(metrics, "end") is not None:
         raise InputError(f"{folder}: required a run that was cut off, got one that has finished; there is nothing left")
     if not begun and metrics.exists() and metrics.stat().st_size:
@@ -175,6 +172,14 @@ def require_own_folder(folder: Path, config: Config, begun: bool = False) -> Non
             f"{folder}: required a run folder in which nothing has trained, got one with records in {metrics.name}; "
             "resume it, or make another folder"
         )
+
+
+def _first_difference(required: dict[str, Any], came: dict[str, Any]) -> str | None:
+    for key in [*required, *came]:
+        # As text, which has the order: of patterns the first that matches decides.
+        if key not in FREE and json.dumps(required.get(key)) != json.dumps(came.get(key)):
+            return key
+    return None
 
 
 def flatten(tree: dict[str, Any]) -> dict[str, Any]:
