@@ -145,6 +145,12 @@ def test_run_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # An empty one may be another process's that is about to fill it.
     Path("runs/demo-2").mkdir()
     assert run_folder.create_next(Path("configs/demo.toml"), "") == Path("runs/demo-3")
+    Path("elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    Path("runs").symlink_to("a disk that is not mounted")
+    with pytest.raises(InputError, match="runs/demo: required a folder that can be written, got 'File exists'"):
+        run_folder.create_next(Path("configs/demo.toml"), "")
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match="--replace"):
         run_folder.check(first, replace=False)
     assert run_folder.check(first, replace=True) == first
@@ -347,4 +353,17 @@ def test_a_run_that_cannot_be_made_leaves_what_was_there(tmp_path: Path, monkeyp
             run_folder.create(folder, "", replace=replace)
     assert (old / "config.toml").read_text() == "[train]\nepochs = 3\n"
     assert [path.name for path in tmp_path.iterdir()] == ["old"]
+
+    class KilledError(BaseException):
+        pass
+
+    def killed(path: Path, text: str, **_: Any) -> int:
+        path.open("w").close()
+        raise KilledError
+
+    monkeypatch.setattr(Path, "write_text", killed)
+    with pytest.raises(KilledError):
+        run_folder.create(tmp_path / "killed", "[train]\nepochs = 3\n")
+    with pytest.raises(InputError, match=r"found no config.toml in it"):
+        run_folder.end_of(tmp_path / "killed")
     assert (old / "model").is_dir()

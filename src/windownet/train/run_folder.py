@@ -3,7 +3,6 @@
 """
 
 import fcntl
-import itertools
 import json
 import os
 import shutil
@@ -12,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from windownet import config as config_module
+from windownet import checkpoint, config as config_module
 from windownet.errors import InputError
 
 METRICS = "metrics.jsonl"
@@ -89,9 +88,12 @@ def create(folder: str | Path, config_toml: str, replace: bool = False) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / METRICS).touch()
-            (folder / CONFIG).write_text(config_toml, encoding="utf-8")
-        except OSError:
             # Half a config would be taken for a whole one.
+            fresh = folder / f".{CONFIG}.new"
+            fresh.write_text(config_toml, encoding="utf-8")
+            checkpoint.sync(fresh)
+            fresh.replace(folder / CONFIG)
+        except OSError:
             withdraw(folder)
             raise
 
@@ -106,17 +108,23 @@ def create_next(config: Path, config_toml: str) -> Path:
     Raises:
       InputError: it cannot be made or written.
     """
-    for number in itertools.count(1):
-        folder = Path("runs", config.stem if number == 1 else f"{config.stem}-{number}")
-        with _writing(folder):
-            try:
-                folder.mkdir(parents=True)
-            except FileExistsError:
-                # Of two processes that begin together, one alone makes it.
-                continue
-        create(folder, config_toml)
-        return folder
-    raise AssertionError
+    folder, number = Path("runs", config.stem), 1
+    while not _made(folder):
+        number += 1
+        folder = Path("runs", f"{config.stem}-{number}")
+    create(folder, config_toml)
+    return folder
+
+
+def _made(folder: Path) -> bool:
+    with _writing(folder):
+        folder.parent.mkdir(exist_ok=True)
+        try:
+            # Of two processes that begin together, one alone makes it.
+            folder.mkdir()
+        except FileExistsError:
+            return False
+    return True
 
 
 @contextmanager
