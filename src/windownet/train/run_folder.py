@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from windownet import checkpoint, config as config_module
+from windownet import config as config_module
 from windownet.errors import InputError
 
 METRICS = "metrics.jsonl"
@@ -91,7 +91,6 @@ def create(folder: str | Path, config_toml: str, replace: bool = False) -> None:
             # Half a config would be taken for a whole one.
             fresh = folder / f".{CONFIG}.new"
             fresh.write_text(config_toml, encoding="utf-8")
-            checkpoint.sync(fresh)
             fresh.replace(folder / CONFIG)
         except OSError:
             withdraw(folder)
