@@ -13,9 +13,11 @@ FLOORS = {
     "autodiff": 1,
     "checkpoint": 1,
     "interrupts": 1,
+    "machine": 1,
     "schema": 1,
     "config": 2,
     "data": 2,
+    "resume": 3,
     "settings": 3,
     "model": 3,
     "optim": 3,
@@ -27,10 +29,10 @@ FLOORS = {
     "cli": 8,
 }
 # These say what they stand on more narrowly than their floor would.
-ONLY = {"autodiff": set(), "schema": set(), "optim": {"autodiff", "schema", "errors"}}
+ONLY = {"autodiff": set(), "schema": set(), "optim": {"autodiff", "schema", "errors"}, "resume": {"config", "errors"}}
 # Libraries that only some parts may bring in.
 LIBRARIES = {
-    "jax": {"autodiff", "checkpoint", "model", "optim", "tagger", "train", "pretrain", "experiment"},
+    "jax": {"autodiff", "checkpoint", "machine", "model", "optim", "tagger", "train", "pretrain", "experiment"},
     "optax": {"model", "optim", "train", "pretrain"},
     "flax": {"model"},
     "datasets": {"data"},

@@ -5,6 +5,7 @@ import json
 import lzma
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from windownet import checkpoint
+from windownet import checkpoint, machine
 from windownet.cli import main
 from windownet.data import vectors
 from windownet.data.neighbours import of_words
@@ -66,6 +67,10 @@ def folder(tmp_path_factory):
 def run(folder, name, *arguments):
     settings = [f"text.root={folder}"]
     return invoke("pretrain", folder / "tiny.toml", *settings, "--run-dir", folder / name, *arguments)
+
+
+def resume(folder, *settings):
+    return invoke("pretrain", "--resume", folder, *settings)
 
 
 def records_of(folder, name):
@@ -184,7 +189,7 @@ def test_a_signal_before_the_first_checkpoint_makes_one(folder, results, monkeyp
     assert result.exit_code == 143
     # The call that was in flight is kept as well.
     assert "interrupted; the checkpoint after 16 blocks is kept in" in result.stderr
-    result = run(folder, "asked", "--resume")
+    result = resume(folder / "asked")
     assert result.exit_code == 0, result.output
     assert "going on after 16 blocks" in result.stderr
     assert same(folder, "asked", "skipgram")
@@ -198,9 +203,9 @@ def test_a_run_that_has_no_checkpoint_yet_begins_its_metrics_anew(folder, result
         patch.setattr(checkpoint, "save", save)
         result = run(folder, "anew", "pretrain.checkpoint_seconds=0")
     assert result.exit_code == 130
-    assert f"no checkpoint was written yet, so `windownet pretrain {folder / 'anew' / 'config.toml'} " in result.stderr
+    assert f"no checkpoint was written yet, so `windownet pretrain --resume {folder / 'anew'}` begins" in result.stderr
     assert [record["kind"] for record in records_of(folder, "anew")] == ["text", "step"]
-    assert run(folder, "anew", "--resume").exit_code == 0
+    assert resume(folder / "anew").exit_code == 0
     assert same(folder, "anew", "skipgram")
 
 
@@ -225,7 +230,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(folder, results):
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert not (folder / "killed" / "vectors.txt").exists(), "it was done before it was killed: give it more to do"
-    result = run(folder, "killed", "--resume")
+    result = resume(folder / "killed")
     assert result.exit_code == 0, result.output
     assert "going on after" in result.stderr
     assert same(folder, "killed", "skipgram")
@@ -246,8 +251,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(folder, results):
         (["epochs=3"], "required section.key=value, such as pretrain.epochs=3"),
         (["pretrain.block=100"], "pretrain.block: required a multiple of 64, got 100"),
         (["pretrain.learning_rate=1e38"], "required finite losses, got"),
-        (["--replace", "--resume"], "--resume: required without --replace, got both; leave one out"),
-        (["--resume"], "required a run's folder, found no config.toml in it; leave --resume out"),
+        (["--resume", "other"], "--resume other: required without --run-dir and --replace; leave them out"),
     ],
 )
 def test_bad_input_is_one_clear_line(folder, settings, message, request):
@@ -281,13 +285,65 @@ def test_a_text_that_is_refused_leaves_the_folder_as_it_was(folder, settings, tm
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
-def test_a_run_is_resumed_as_it_was_begun_or_not_at_all(folder, results):
-    objective = "skipgram"
-    settings = (f"pretrain.objective={objective}", "--resume")
-    result = run(folder, objective, *settings, "pretrain.width=13")
-    assert result.exit_code == 2
-    assert "required the config of its config.toml, got pretrain.width=13 for 12; give the same" in result.stderr
-    result = run(folder, objective, *settings)
-    assert result.exit_code == 2 and "required an unfinished run, got one whose vectors are written" in result.stderr
-    result = run(folder, objective)
+@pytest.fixture(scope="module")
+def stopped(folder):
+    """A run that a signal stopped at its second checkpoint."""
+    saved, save = [], checkpoint.save
+
+    def twice(*given, **options):
+        saved.append(save(*given, **options))
+        if len(saved) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint, "save", twice)
+        assert run(folder, "stopped", "pretrain.checkpoint_seconds=0").exit_code == 130
+    return folder / "stopped"
+
+
+@pytest.fixture
+def copied(stopped, tmp_path):
+    return shutil.copytree(stopped, tmp_path / "run")
+
+
+def test_a_run_goes_on_with_its_own_config_and_in_its_own_folder(folder, results, copied):
+    # Where the text lies makes no difference any more.
+    result = resume(copied, "pretrain.checkpoint_seconds=9", f"text.root={folder / 'gone'}")
+    assert result.exit_code == 0, result.output
+    assert same(folder, copied, "skipgram")
+    result = resume(copied)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == f"{copied}: its vectors are written; the run has finished, nothing is left to do\n"
+    result = run(folder, copied)
     assert result.exit_code == 2 and "required a folder that does not exist yet" in result.stderr
+
+
+def test_another_config_is_refused(copied):
+    for settings in (("pretrain.width=13",), ("other.toml", "text.root=x")):
+        result = resume(copied, *settings)
+        assert result.exit_code == 2
+        assert f"argument '{settings[0]}': required with --resume nothing but what no result depends" in result.stderr
+    path = copied / "config.toml"
+    path.write_text(path.read_text().replace("width = 12", "width = 13"))
+    before = {path: path.read_bytes() for path in copied.rglob("*.*") if path.name != ".lock"}
+    result = resume(copied)
+    assert result.exit_code == 2
+    assert "safetensors: required pretrain.width = 12, as the run began with, got 13; leave the" in result.stderr
+    assert {path: path.read_bytes() for path in before} == before
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "status", "told"),
+    [
+        ("versions", "jaxlib", 2, "required jaxlib = {!r}, as the run began with, got 'other'; install that version"),
+        ("device", "jax_enable_x64", 2, "required device.jax_enable_x64 = {!r}, as the run began with, got 'other'"),
+        ("device", "cores", 0, "warning: the run began on another machine (device.cores: {!r}, now other)"),
+    ],
+)
+def test_another_machine_is_refused_or_told(copied, monkeypatch, part, name, status, told):
+    now = machine.describe()
+    told = told.format(now[part][name])
+    now[part][name] = "other"
+    monkeypatch.setattr(machine, "describe", lambda: now)
+    result = resume(copied)
+    assert result.exit_code == status and told in result.stderr

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from windownet import checkpoint, config
+from windownet import checkpoint, config, resume
 from windownet.data import prefetch as prefetch_module
 from windownet.errors import InputError, Terminated
 from windownet.train import checkpoints, environment, loop, run_folder
@@ -458,5 +458,5 @@ def test_an_environment_tells_what_a_run_ran_on(whole: Path) -> None:
 
 
 def test_every_field_that_may_change_is_one(whole: Path) -> None:
-    fields = checkpoints.flatten(make(whole).config.model_dump(mode="json"))
+    fields = resume.flatten(make(whole).config.model_dump(mode="json"))
     assert set(checkpoints.FREE) <= set(fields)

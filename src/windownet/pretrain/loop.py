@@ -10,8 +10,8 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from windownet import checkpoint
-from windownet.config import load_as, verb_of
+from windownet import checkpoint, machine
+from windownet.checkpoint import Checkpoint
 from windownet.data import demo, vectors
 from windownet.data.prefetch import prefetch
 from windownet.data.vocabulary import Normalization
@@ -23,13 +23,15 @@ from windownet.pretrain.settings import PretrainConfig
 from windownet.pretrain.step import State, Step
 from windownet.pretrain.stream import Stack, Stream
 from windownet.pretrain.text import Text
+from windownet.resume import CONFIG, require_run, require_same_config
 
-CONFIG = "config.toml"
 METRICS = "metrics.jsonl"
 TEXT = "text"
 CHECKPOINTS = "checkpoints"
 VECTORS = ("vectors.txt", "vectors.safetensors")
 _KEPT = 2
+# Fields that no bit of a run depends on; the text of a run that has begun is in its folder.
+FREE = ("text.root", "pretrain.checkpoint_seconds")
 NAMES = (CONFIG, METRICS, TEXT, CHECKPOINTS, *VECTORS)
 
 
@@ -55,30 +57,14 @@ class Result:
     raw_words_per_second: float | None
 
 
-def check_kind(folder: Path) -> None:
-    """Raise `InputError` unless `folder` holds a run of word vectors."""
-    if not (folder / CONFIG).is_file():
-        raise InputError(f"--resume {folder}: required a run's folder, found no {CONFIG} in it; leave --resume out")
-    if verb_of(folder / CONFIG) == "train":
-        raise InputError(
-            f"--resume {folder}: required a run of word vectors, got a tagger's; "
-            f"`windownet train --resume {folder}` goes on with it"
-        )
+def is_finished(folder: Path) -> bool:
+    """Whether the vectors of the run in a folder are written, which is the last thing that a run does.
 
-
-def check_resumable(config: PretrainConfig, folder: Path) -> None:
-    """Raise `InputError` unless the run of word vectors in `folder` is an unfinished one of this config."""
-    old, new = (each.model_dump(mode="json") for each in (load_as(PretrainConfig, folder / CONFIG), config))
-    for section in new:
-        for key, value in new[section].items():
-            # When checkpoints are written makes no difference to what is in them.
-            if old[section][key] != value and key != "checkpoint_seconds":
-                raise InputError(
-                    f"--resume {folder}: required the config of its {CONFIG}, got {section}.{key}={value!r} for "
-                    f"{old[section][key]!r}; give the same config and settings, or begin anew"
-                )
-    if not (folder / TEXT).exists() and all((folder / name).exists() for name in VECTORS):
-        raise InputError(f"--resume {folder}: required an unfinished run, got one whose vectors are written; use them")
+    Raises:
+      InputError: there is no run in it, or one of a tagger.
+    """
+    require_run(folder, "pretrain")
+    return not (folder / TEXT).exists() and all((folder / name).exists() for name in VECTORS)
 
 
 class RefusedTextError(InputError):
@@ -125,13 +111,14 @@ class _Run:
         self._config = config
         self._folder = folder
         self._log = log
+        self._machine = machine.describe()
         self._kept = 0
         self._words = self._seconds = 0.0
         self._traces = 0
 
     def run(self, resume: bool) -> Result:
         start = time.perf_counter()
-        found = checkpoint.load(self._folder / CHECKPOINTS, self._log.warn) if resume else None
+        found = self._load() if resume else None
         checkpoint.cut_back(self._folder / METRICS, 0 if found is None else found.about["metrics_bytes"])
         text = self._text(resume, found is None)
         settings = self._config.pretrain
@@ -156,6 +143,13 @@ class _Run:
             state, loss = self._train(step, state, stream, done)
         raw_share = text.all_words * settings.epochs / max(stream.expected_words, 1)
         return self._finish(text, state, loss, time.perf_counter() - start, raw_share)
+
+    def _load(self) -> Checkpoint | None:
+        if (found := checkpoint.load(self._folder / CHECKPOINTS, self._log.warn)) is not None:
+            require_same_config(found.path, found.about["config"], self._config.model_dump(mode="json"), FREE)
+            for warning in machine.require_same(found.path, found.about["machine"], self._machine):
+                self._log.warn(warning)
+        return found
 
     def _text(self, resume: bool, record: bool) -> Text:
         start = time.perf_counter()
@@ -209,10 +203,7 @@ class _Run:
                 if interrupts.asked or time.perf_counter() - saved >= settings.checkpoint_seconds:
                     self._fetch(*in_flight, step.traces)
                     in_flight = None
-                    metrics = self._folder / METRICS
-                    about = {"metrics_bytes": metrics.stat().st_size}
-                    checkpoint.save(state, done, about, self._folder / CHECKPOINTS, keep=_KEPT, beside=[metrics])
-                    self._kept = done
+                    self._save(state, done)
                     saved = self._clock = time.perf_counter()
                     if interrupts.asked:
                         raise interrupts.error("")
@@ -223,6 +214,16 @@ class _Run:
         last = float(step.loss(state, stack.blocks))
         self._require_finite(last, done * settings.steps_per_call)
         return state, last
+
+    def _save(self, state: State, done: int) -> None:
+        metrics = self._folder / METRICS
+        about = {
+            "metrics_bytes": metrics.stat().st_size,
+            "config": self._config.model_dump(mode="json"),
+            "machine": self._machine,
+        }
+        checkpoint.save(state, done, about, self._folder / CHECKPOINTS, keep=_KEPT, beside=[metrics])
+        self._kept = done
 
     def _fetch(self, done: int, stack: Stack, loss: jax.Array, traces: int) -> None:
         value = float(loss)
@@ -268,8 +269,7 @@ class _Run:
         return f"required finite {what}, got {came}; lower pretrain.learning_rate, now {rate:g}, and begin anew"
 
     def what_is_kept(self) -> str:
-        folder = shlex.quote(str(self._folder))
-        command = f"`windownet pretrain {shlex.quote(str(self._folder / CONFIG))} --run-dir {folder} --resume`"
+        command = f"`windownet pretrain --resume {shlex.quote(str(self._folder))}`"
         if not self._kept:
             return f"no checkpoint was written yet, so {command} begins anew"
         blocks = self._kept * self._config.pretrain.steps_per_call

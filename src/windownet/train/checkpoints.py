@@ -1,19 +1,20 @@
 """The checkpoints of a run: what they note beside the state of its steps, and whether it may go on from one."""
 
-import json
+import shlex
 import shutil
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from windownet import checkpoint, config as config_module
+from windownet import checkpoint, config as config_module, machine, resume
 from windownet.checkpoint import Checkpoint
 from windownet.errors import InputError
+from windownet.resume import CONFIG
 from windownet.schema import Config
 from windownet.tagger import artifact
 from windownet.train import run_folder
-from windownet.train.environment import JAX_SETTINGS, LIBRARIES, require_same_data
+from windownet.train.environment import require_same_data
 from windownet.train.log import RunLog
 
 # Fields that no bit of a run depends on. Where files lie is free because what is in them is compared.
@@ -67,7 +68,11 @@ class Checkpoints:
     @property
     def kept(self) -> str:
         """What a message about the run's end says of them; empty where there is none."""
-        return f"; go on after step {self.step:,} with `windownet train --resume {self._run}`" if self.step else ""
+        return (
+            f"; go on after step {self.step:,} with `windownet train --resume {shlex.quote(str(self._run))}`"
+            if self.step
+            else ""
+        )
 
     def are_due(self) -> bool:
         """Whether the next one is."""
@@ -102,8 +107,11 @@ class Checkpoints:
             require_own_folder(self._run, self._config, begun=True)
             self._log.say(f"{self._run}: there is no checkpoint yet; beginning with the first step")
             return None
-        for warning in check(found, self._config, environment):
+        then = found.about
+        resume.require_same_config(found.path, then["config"], self._config.model_dump(mode="json"), FREE)
+        for warning in machine.require_same(found.path, then["environment"], environment):
             self._log.warn(warning)
+        require_same_data(found.path, then["environment"]["data"], environment["data"])
         for name in (run_folder.BEST, run_folder.LAST):
             artifact.put_back(self._run / name)
         if found.about["progress"]["best_epoch"]:
@@ -118,49 +126,18 @@ class Checkpoints:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def check(checkpoint: Checkpoint, config: Config, environment: dict[str, Any]) -> list[str]:
-    """Whether a run of `config` in `environment` that goes on from a checkpoint has the bits of one that never stopped.
-
-    Returns:
-      Warnings.
-
-    Raises:
-      InputError: it has not; names the first difference.
-    """
-    then = checkpoint.about
-    required, came = (flatten(tree) for tree in (then["config"], config.model_dump(mode="json")))
-    if (key := _first_difference(required, came)) is not None:
-        raise _differs(checkpoint.path, key, required.get(key), came.get(key), "leave the config as it was")
-    required, came = flatten(then["environment"]), flatten(environment)
-    for name in ("windownet", *LIBRARIES):
-        key = f"versions.{name}"
-        if required[key] != came[key]:
-            raise _differs(checkpoint.path, name, required[key], came[key], "install that version")
-    for name in ("platform", "kind", "xla_flags", *JAX_SETTINGS):
-        key = f"device.{name}"
-        if required.get(key) != came[key]:
-            what_to_do = "go on with the same device and settings"
-            raise _differs(checkpoint.path, key, required.get(key), came[key], what_to_do)
-    require_same_data(checkpoint.path, then["environment"]["data"], environment["data"])
-    return [
-        f"the run began on another machine ({key}: {required[key]}, now {came[key]}); the last bits may differ from "
-        "those of a run that stayed on one"
-        for key in ("device.processor", "device.cores")
-        if required[key] != came[key]
-    ][:1]
-
-
 def require_own_folder(folder: Path, config: Config, begun: bool = False) -> None:
     """Whether a run of `config` may train from the first step in a folder, or again where it had `begun`.
 
     Raises:
       InputError: the folder is of another config, or a run in it has finished or, if not allowed, begun.
     """
-    path, metrics = folder / run_folder.CONFIG, folder / run_folder.METRICS
+    path, metrics = folder / CONFIG, folder / run_folder.METRICS
     if not path.is_file():
         raise InputError(f"{folder}: required a folder that run_folder.create made, found no {path.name} in it")
-    required, came = (flatten(each.model_dump(mode="json")) for each in (config, config_module.load(path)))
-    if (key := _first_difference(required, came)) is not None:
+    required, came = (each.model_dump(mode="json") for each in (config, config_module.load(path)))
+    if (key := resume.first_difference(required, came, FREE)) is not None:
+        required, came = resume.flatten(required), resume.flatten(came)
         raise InputError(
             f"{path}: required the config that the run was prepared from, with {key} = {required[key]!r}, got "
             f"{came[key]!r}; make another folder"
@@ -172,27 +149,3 @@ def require_own_folder(folder: Path, config: Config, begun: bool = False) -> Non
             f"{folder}: required a run folder in which nothing has trained, got one with records in {metrics.name}; "
             "resume it, or make another folder"
         )
-
-
-def _first_difference(required: dict[str, Any], came: dict[str, Any]) -> str | None:
-    for key in [*required, *came]:
-        # As text, which has the order: of patterns the first that matches decides.
-        if key not in FREE and json.dumps(required.get(key)) != json.dumps(came.get(key)):
-            return key
-    return None
-
-
-def flatten(tree: dict[str, Any]) -> dict[str, Any]:
-    """Fields of sections by their names, `section.key`."""
-    return {
-        f"{section}.{key}": value
-        for section, fields in tree.items()
-        if isinstance(fields, dict)
-        for key, value in fields.items()
-    }
-
-
-def _differs(path: Path, key: str, required: object, came: object, what_to_do: str) -> InputError:
-    return InputError(
-        f"{path}: required {key} = {required!r}, as the run began with, got {came!r}; {what_to_do}, or begin a new run"
-    )

@@ -1,35 +1,18 @@
-"""What a run ran on and with: versions, device, seed, state of the source, fingerprints of the data."""
+"""What a run ran on and with: its machine, seed, state of the source, fingerprints of the data."""
 
 import hashlib
-import os
-import platform
 import subprocess
 from collections.abc import Iterable, Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 import windownet
+from windownet import machine
 from windownet.data.sentences import Sentence
 from windownet.errors import InputError
 from windownet.train.prepare import Prepared
-
-# Those whose arithmetic or random numbers a run's bits come from.
-LIBRARIES = ("jax", "jaxlib", "optax", "numpy")
-
-# Of jax's own settings those that other bits come of: draws, precision, what the compiler may do. Strict promotion of
-# dtypes is none of them: it refuses a program, and changes none.
-JAX_SETTINGS = (
-    "jax_threefry_partitionable",
-    "jax_default_prng_impl",
-    "jax_default_matmul_precision",
-    "jax_enable_x64",
-    "jax_disable_jit",
-    "jax_disable_most_optimizations",
-)
 
 
 def describe(prepared: Prepared) -> dict[str, Any]:
@@ -39,21 +22,8 @@ def describe(prepared: Prepared) -> dict[str, Any]:
     files may move, but not change. `git` is the commit that windownet's source is checked out from, with "-dirty"
     behind it where tracked files were changed; None where it is no checkout.
     """
-    device = jax.devices()[0]
     return {
-        "versions": {
-            "windownet": windownet.__version__,
-            **{name: metadata.version(name) for name in LIBRARIES},
-            "python": platform.python_version(),
-        },
-        "device": {
-            "platform": device.platform,
-            "kind": device.device_kind,
-            "processor": _processor(),
-            "cores": os.cpu_count(),
-            "xla_flags": os.environ.get("XLA_FLAGS", ""),
-            **{name: _setting(name) for name in JAX_SETTINGS},
-        },
+        **machine.describe(),
         "seed": prepared.config.train.seed,
         "git": _commit(Path(windownet.__file__)),
         "data": fingerprints(prepared),
@@ -104,20 +74,6 @@ def _digest(parts: Iterable[bytes | memoryview]) -> str:
     for part in parts:
         digest.update(part)
     return digest.hexdigest()
-
-
-def _setting(name: str) -> Any:
-    # Those that have a context manager are attributes, which know of it; of the others there is the global value alone.
-    return getattr(jax.config, name) if hasattr(jax.config, name) else jax.config.values[name]
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
 
 
 def _commit(file: Path) -> str | None:

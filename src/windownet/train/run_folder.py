@@ -11,11 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from windownet import config as config_module
 from windownet.errors import InputError
+from windownet.resume import CONFIG, require_run
 
 METRICS = "metrics.jsonl"
-CONFIG = "config.toml"
 BEST = "model"
 LAST = "last"
 ENVIRONMENT = "environment.json"
@@ -170,14 +169,7 @@ def end_of(folder: Path) -> dict[str, Any] | None:
     Raises:
       InputError: there is no run in it, or one of word vectors.
     """
-    if not (folder / CONFIG).is_file():
-        came = "a file" if folder.is_file() else f"no {CONFIG} in it" if folder.is_dir() else "nothing there"
-        raise InputError(f"{folder}: required a run folder, found {came}; `windownet train CONFIG` makes one")
-    if config_module.verb_of(folder / CONFIG) == "pretrain":
-        raise InputError(
-            f"--resume {folder}: required a tagger's run, got one of word vectors; "
-            f"`windownet pretrain {folder / CONFIG} --run-dir {folder} --resume` goes on with it"
-        )
+    require_run(folder, "train")
     if not (folder / METRICS).is_file():
         raise InputError(f"--resume {folder}: required a run folder, {_no_run(folder)}")
     return last_record(folder / METRICS, "end")

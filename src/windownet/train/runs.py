@@ -10,6 +10,7 @@ from typing import Any
 
 from windownet import config as config_module
 from windownet.errors import InputError
+from windownet.resume import CONFIG
 from windownet.train import run_folder
 
 
@@ -58,7 +59,7 @@ def find(folder: Path, warn: Callable[[str], None]) -> list[Run]:
     if not folder.is_dir():
         came = "a file" if folder.exists() else "nothing there"
         raise InputError(f"{folder}: required a folder with run folders in it, found {came}; name another")
-    if (folder / run_folder.CONFIG).is_file():
+    if (folder / CONFIG).is_file():
         run = _read(folder)
         return [] if run is None else [run]
     runs = []
@@ -72,7 +73,7 @@ def find(folder: Path, warn: Callable[[str], None]) -> list[Run]:
 
 
 def _read(folder: Path) -> Run | None:
-    config, metrics = folder / run_folder.CONFIG, folder / run_folder.METRICS
+    config, metrics = folder / CONFIG, folder / run_folder.METRICS
     try:
         if not (config.exists() and metrics.exists()):
             return None

@@ -10,35 +10,47 @@ _FOLDER = click.Path(path_type=Path)
 
 
 @click.command()
-@click.argument("config", type=_FOLDER)
+@click.argument("config", type=_FOLDER, required=False)
 @click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option(
     "--run-dir", type=_FOLDER, help="Folder to write; by default the first free one of runs/NAME, runs/NAME-2."
 )
 @click.option("--replace", is_flag=True, help="Replace the run that is in --run-dir.")
-@click.option("--resume", is_flag=True, help="Go on with the run that is in --run-dir from its last checkpoint.")
-def pretrain(config: Path, settings: tuple[str, ...], run_dir: Path | None, replace: bool, resume: bool) -> None:
-    """Train word vectors on raw text as CONFIG says; write RUN/vectors.txt and RUN/vectors.safetensors."""
+@click.option("--resume", type=_FOLDER, metavar="RUN", help="Go on with a run that was cut off; no CONFIG then.")
+def pretrain(
+    config: Path | None, settings: tuple[str, ...], run_dir: Path | None, replace: bool, resume: Path | None
+) -> None:
+    """Train word vectors on raw text as CONFIG says; write RUN/vectors.txt and RUN/vectors.safetensors.
+
+    A run that was cut off, however that happened, ends after --resume RUN with the bits it would have had.
+    """
     from rich.console import Console
 
     from windownet import config as config_module
     from windownet.pretrain import loop
     from windownet.pretrain.settings import PretrainConfig
+    from windownet.resume import CONFIG, require_free
     from windownet.train import run_folder
 
-    for flag, given in (("--replace", replace), ("--resume", resume)):
-        if given and run_dir is None:
-            raise InputError(f"{flag}: required --run-dir as well, the run it is meant for; name it, or leave it out")
-    if replace and resume:
-        raise InputError("--resume: required without --replace, got both; leave one out")
-    # A run of another kind has a config of another kind, which a person may well have given as CONFIG.
-    if resume and run_dir is not None:
-        run_dir = run_folder.itself(run_dir)
-        loop.check_kind(run_dir)
-    resolved = config_module.load_as(PretrainConfig, config, settings)
-    if resume and run_dir is not None:
-        loop.check_resumable(resolved, folder := run_dir)
+    if resume is not None:
+        if run_dir is not None or replace:
+            raise InputError(f"--resume {resume}: required without --run-dir and --replace; leave them out")
+        folder = run_folder.itself(resume)
+        if loop.is_finished(folder):
+            click.echo(f"{folder}: its vectors are written; the run has finished, nothing is left to do")
+            return
+        # Without CONFIG the first setting comes in its place.
+        settings = settings if config is None else (str(config), *settings)
+        require_free(settings, loop.FREE)
+        resolved = config_module.load_as(PretrainConfig, folder / CONFIG, settings)
     else:
+        if config is None:
+            raise click.UsageError("Missing argument 'CONFIG'.")
+        if replace and run_dir is None:
+            raise InputError(
+                "--replace: required --run-dir as well, the run to replace; name it, or leave --replace out"
+            )
+        resolved = config_module.load_as(PretrainConfig, config, settings)
         if run_dir is not None:
             run_dir = run_folder.check(run_dir, replace, loop.NAMES)
         loop.require_text(resolved)
@@ -50,9 +62,9 @@ def pretrain(config: Path, settings: tuple[str, ...], run_dir: Path | None, repl
     with run_folder.locked(folder):
         console.print(f"writing {folder}", highlight=False, soft_wrap=True, markup=False)
         try:
-            result = loop.pretrain(resolved, folder, console, resume=resume)
+            result = loop.pretrain(resolved, folder, console, resume=resume is not None)
         except loop.RefusedTextError:
-            if not resume:
+            if resume is None:
                 # What stands in its place refuses the command that gives another text.
                 run_folder.withdraw(folder)
             raise

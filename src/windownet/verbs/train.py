@@ -93,21 +93,17 @@ def _new(
 
 def _config_of(run: Path, config: Path | None, settings: tuple[str, ...]) -> "Config":
     from windownet import config as config_module
+    from windownet.resume import CONFIG, require_free
     from windownet.train import run_folder
     from windownet.train.checkpoints import FREE
 
     if config is not None:
         # Without CONFIG the first setting comes in its place.
         settings = (str(config), *settings)
-    for setting in settings:
-        if setting.partition("=")[0] not in FREE or "=" not in setting:
-            raise InputError(
-                f"argument {setting!r}: required with --resume nothing but what no result depends on, "
-                f"{', '.join(FREE)}; the run's own {run_folder.CONFIG} is taken"
-            )
+    require_free(settings, FREE)
     # Reading the data takes time; so a second process learns at once that it is one too many.
     with run_folder.locked(run):
-        return config_module.load(run / run_folder.CONFIG, settings)
+        return config_module.load(run / CONFIG, settings)
 
 
 def _introduce(prepared: "Prepared", folder: Path, console: "Console", level: int) -> None:
