@@ -298,6 +298,7 @@ def _bytes_bar() -> Iterator[Callable[[int, int], None] | None]:
 
 def _data_config(config: Any, settings: tuple[str, ...]) -> Any:
     from windownet import config as config_module
+    from windownet.settings.fields import unused
 
     if foreign := [setting for setting in settings if not setting.startswith("data.")]:
         raise InputError(f"argument {foreign[0]!r}: required data.KEY=VALUE, for how the file is laid out")
@@ -309,7 +310,12 @@ def _data_config(config: Any, settings: tuple[str, ...]) -> Any:
     # A file named on the command line is where the command line says, not under the training data's folder.
     tree = config.model_dump(mode="json")
     tree["data"]["root"] = "."
-    return config_module.parse(tree, "the run's config", settings).data
+    parsed = config_module.parse(tree, "the run's config", settings)
+    keys = {setting.partition("=")[0] for setting in settings}
+    for line in unused(parsed):
+        if line.partition(" = ")[0] in keys:
+            _warn(line)
+    return parsed.data
 
 
 def _open(file: str) -> BinaryIO:

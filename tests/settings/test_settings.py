@@ -104,8 +104,14 @@ def test_fields_that_have_no_effect_are_named():
         ),
         ({"train": {"epochs": 3, "patience": 3}}, "train.patience = 3 has no effect with train.epochs = 3"),
         (
-            {"schedule": {"name": "plateau", "patience": 40}},
-            "schedule.patience = 40 has no effect with train.epochs = 10",
+            {"schedule": {"name": "plateau", "patience": 10}},
+            "schedule.name = 'plateau' has no effect with train.epochs = 10, which is at most schedule.patience = 10: "
+            "the rate never falls",
+        ),
+        (
+            {"schedule": {"name": "plateau"}, "train": {"patience": 1, "epochs": 2}},
+            "schedule.name = 'plateau' has no effect with train.epochs = 2, which is at most schedule.patience = 2: "
+            "the rate never falls",
         ),
         *(
             (
@@ -116,8 +122,8 @@ def test_fields_that_have_no_effect_are_named():
             for patience in (3, 9)
         ),
         (
-            {"schedule": {"name": "plateau"}, "train": {"patience": 2, "epochs": 2}},
-            "train.patience = 2 has no effect with train.epochs = 2",
+            {"schedule": {"name": "plateau"}, "train": {"patience": 3, "epochs": 3}},
+            "train.patience = 3 has no effect with train.epochs = 3",
         ),
     ],
 )

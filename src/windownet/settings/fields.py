@@ -108,8 +108,9 @@ def _idle(config: Config) -> Iterator[tuple[bool, str, set[str]]]:
     yield schedule.name == "cosine" and schedule.cycles == 1, "with schedule.cycles = 1", {"schedule.growth"}
     yield config.train.patience >= epochs, f"with train.epochs = {epochs}", {"train.patience"}
     late = schedule.name == "plateau" and schedule.patience >= epochs
-    yield late, f"with train.epochs = {epochs}", {"schedule.patience"}
-    over = schedule.name == "plateau" and 0 < config.train.patience <= min(schedule.patience, epochs - 1)
+    reason = f"with train.epochs = {epochs}, which is at most schedule.patience = {schedule.patience}"
+    yield late, f"{reason}: the rate never falls", {"schedule.name"}
+    over = schedule.name == "plateau" and not late and 0 < config.train.patience <= min(schedule.patience, epochs - 1)
     reason = f"with train.patience = {config.train.patience}, which is at most schedule.patience = {schedule.patience}"
     yield over, f"{reason}: the run stops before its rate falls", {"schedule.name"}
 
