@@ -23,6 +23,7 @@ from windownet.autodiff import ops
 from windownet.autodiff.graph import primal, record
 from windownet.model.network import Params, WindowNetwork
 from windownet.schema import Config, Nonlinearity
+from windownet.train import statistics
 from windownet.train.prepare import prepare
 
 SMALL = (
@@ -63,12 +64,11 @@ def trained(config: Config, name: str, rate: float, seeds: int) -> Trained:
     prepared = prepare(config_module.change(config, changes))
     *_, (_, params, _) = _inside.epochs(prepared, range(seeds))
     part = _inside.Part(prepared, prepared.splits.train)
-    largest = float(curve(name, jnp.linspace(-6, 6, 4801))[1].max())
     dead, saturated = [], []
     for run in range(seeds):
         slopes = hidden_slopes(prepared.network, jax.tree.map(lambda x, run=run: x[run], params), part)
-        dead.append(100 * float((slopes == 0).all(axis=0).mean()))
-        saturated.append(100 * float((np.abs(slopes) < largest / 10).mean()))
+        dead.append(100 * float(statistics.dead(slopes).mean()))
+        saturated.append(100 * float(statistics.saturated(name, slopes).mean()))
     _, f1 = _inside.Part(prepared, prepared.splits.dev)(params)
     return Trained(name, rate, f1, dead, saturated)
 

@@ -1,7 +1,7 @@
 """Norms, dead units and saturation against numpy, and that watching a step does not change it."""
 
 import math
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
@@ -9,11 +9,12 @@ import numpy as np
 import optax
 import pytest
 
-from windownet.autodiff import RowSparse
+from windownet.autodiff import RowSparse, ops, vjp
 from windownet.data.batches import Batch
 from windownet.model.network import WindowNetwork
 from windownet.optim import missed
 from windownet.optim.rowwise import rowwise
+from windownet.schema import Nonlinearity
 from windownet.train import statistics
 from windownet.train.step import Step, Training
 
@@ -32,7 +33,8 @@ def stack(steps: int) -> Batch:
 
 
 def test_norms_are_by_group() -> None:
-    sparse = RowSparse(jnp.array([2, 0, 7]), jnp.array([[3.0, 4.0], [0.0, 12.0], [99.0, 99.0]]), 7, True)
+    rows, values = [2, 0, 7, -1, 2], [[1.0, 3.0], [0.0, 12.0], [99.0, 99.0], [99.0, 99.0], [2.0, 1.0]]
+    sparse = RowSparse(jnp.array(rows), jnp.array(values), 7)
     tree = {
         "words": sparse,
         "hidden": [{"w": jnp.full((2, 2), 3.0), "b": jnp.array([8.0, 0.0])}],
@@ -40,7 +42,7 @@ def test_norms_are_by_group() -> None:
     }
     found = statistics.norms("gradient", tree)
     assert {name: float(norm) for name, norm in found.items()} == {
-        # The third row only fills the slots up.
+        # Rows 7 and -1 only fill the slots up; row 2 is there twice.
         "gradient/words": 13.0,
         "gradient/hidden.0": 10.0,
         "gradient/output": 2.0,
@@ -48,9 +50,20 @@ def test_norms_are_by_group() -> None:
 
 
 @pytest.mark.parametrize(
-    ("nonlinearity", "beyond"), [("relu", -1.0), ("hard_tanh", 1.5), ("sigmoid", 5.0), ("prelu", None)]
+    ("nonlinearity", "beyond", "is_dead", "is_saturated"),
+    [
+        ("relu", -1.0, True, True),
+        ("hard_tanh", 1.5, True, True),
+        # What is flat, but not quite, still learns.
+        ("leaky_relu", -1.0, False, True),
+        ("sigmoid", 5.0, False, True),
+        ("sigmoid", 3.0, False, False),
+        ("prelu", -1.0, False, False),
+    ],
 )
-def test_flat_units_are_counted(nonlinearity: str, beyond: float | None) -> None:
+def test_dead_units_and_saturated_values_are_counted(
+    nonlinearity: str, beyond: float, is_dead: bool, is_saturated: bool
+) -> None:
     net = network(nonlinearity)
     params = net.init(jax.random.key(0))
     batch = Batch(*(array[0] for array in stack(1)))
@@ -58,13 +71,22 @@ def test_flat_units_are_counted(nonlinearity: str, beyond: float | None) -> None
     for n, layer in enumerate(params["hidden"]):
         layer["w"] = layer["w"] * 1e-3
         bias = np.full(layer["b"].shape, 0.5, np.float32)
-        if n == 0 and beyond is not None:
+        if n == 0:
             bias[:2] = beyond
         layer["b"] = jnp.asarray(bias)
     found = statistics.units(net, params, batch)
-    share = 0.0 if beyond is None else 2 / 11
-    assert math.isclose(found["units/dead"], share, abs_tol=1e-6)
-    assert math.isclose(found["units/saturated"], share, abs_tol=1e-6)
+    assert math.isclose(found["units/dead"], is_dead * 2 / 11, abs_tol=1e-6)
+    assert math.isclose(found["units/saturated"], is_saturated * 2 / 11, abs_tol=1e-6)
+
+
+@pytest.mark.parametrize("nonlinearity", get_args(Nonlinearity))
+def test_the_steepest_slope_is_the_nonlinearity_s(nonlinearity: str) -> None:
+    x = jnp.linspace(-4, 4, 8001)
+    op = ops.OPS[nonlinearity]
+    slopes = vjp(lambda z: op(z, jnp.full(8001, 0.25)) if nonlinearity == "prelu" else op(z), x)[1](jnp.ones_like(x))[0]
+    # Softplus has it at infinity alone.
+    within = 0.02 if nonlinearity == "softplus" else 1e-5
+    assert math.isclose(statistics.STEEPEST.get(nonlinearity, 1.0), slopes.max(), rel_tol=within)
 
 
 def test_a_window_that_fills_the_batch_up_counts_for_nothing() -> None:

@@ -58,6 +58,10 @@ class RowSparse:
         """Dtype of the values."""
         return self.values.dtype
 
+    def filled(self) -> jax.Array:
+        """Which slots are not empty, bool [U]."""
+        return (self.rows >= 0) & (self.rows < self.height)
+
     def to_dense(self) -> jax.Array:
         """The array [V, D] itself."""
         return self.add_to(jnp.zeros(self.shape, self.dtype))

@@ -227,7 +227,7 @@ def _gradients(updates: Any, params: Any, names: tuple[str, ...]) -> dict[str, R
 
 def _without_empty(gradient: RowSparse) -> jax.Array:
     # An empty slot must count for nothing in a norm over all gradients.
-    return jnp.where(_is_row(gradient.rows, gradient)[:, None], gradient.values, 0)
+    return jnp.where(gradient.filled()[:, None], gradient.values, 0)
 
 
 def _is_row(rows: jax.Array, table: Any) -> jax.Array:

@@ -9,9 +9,8 @@ from windownet.autodiff import RowSparse, ops, vjp
 from windownet.data.batches import Batch
 from windownet.model.network import Params, WindowNetwork
 
-# A nonlinearity is flat where its slope is under this share of its steepest, which only the sigmoid has not at 1.
-_FLAT = 0.05
-_STEEPEST = {"sigmoid": 0.25}
+# The steepest slope of the nonlinearities for which it is not 1.
+STEEPEST = {"sigmoid": 0.25, "silu": 1.09984, "gelu": 1.12891, "gelu_tanh": 1.12899}
 
 
 def norms(name: str, tree: Any) -> dict[str, jax.Array]:
@@ -24,28 +23,39 @@ def norms(name: str, tree: Any) -> dict[str, jax.Array]:
 
 
 def units(network: WindowNetwork, params: Params, batch: Batch) -> dict[str, jax.Array]:
-    """Shares of hidden units that are dead, flat on every window of the batch, and of values that are saturated."""
-    flat = [_flat(network.nonlinearity, x, layer) for x, layer in network.pre_activations(params, batch)]
-    if not flat:
+    """Shares of hidden units that are dead on the batch's windows, and of their values that are saturated."""
+    slopes = [_slopes(network.nonlinearity, x, layer) for x, layer in network.pre_activations(params, batch)]
+    if not slopes:
         return {}
-    everywhere = jnp.concatenate(flat, axis=1)
-    windows = batch.mask[:, None]
-    dead = jnp.all(everywhere | ~windows, axis=0)
-    saturated = jnp.sum(everywhere & windows) / (jnp.sum(windows) * everywhere.shape[1])
-    return {"units/dead": jnp.mean(dead, dtype=jnp.float32), "units/saturated": saturated}
+    everywhere, windows = jnp.concatenate(slopes, axis=1), batch.mask[:, None]
+    found = jnp.sum(saturated(network.nonlinearity, everywhere) & windows)
+    return {
+        "units/dead": jnp.mean(dead(jnp.where(windows, everywhere, 0)), dtype=jnp.float32),
+        "units/saturated": found / (jnp.sum(windows) * everywhere.shape[1]),
+    }
 
 
-def _flat(nonlinearity: str, x: jax.Array, layer: Any) -> jax.Array:
+def dead(slopes: Any) -> Any:
+    """Which units are dead, bool [H]: their slope, of [B, H], is 0 on all windows, so that no gradient reaches them."""
+    return (slopes == 0).all(axis=0)
+
+
+def saturated(nonlinearity: str, slopes: Any) -> Any:
+    """Where a nonlinearity is saturated, bool [B, H]: its slope is under a tenth of the steepest that it has."""
+    return abs(slopes) < STEEPEST.get(nonlinearity, 1.0) / 10
+
+
+def _slopes(nonlinearity: str, x: jax.Array, layer: Any) -> jax.Array:
     op = ops.OPS[nonlinearity]
     _, pull = vjp(lambda z: op(z, layer["slope"]) if "slope" in layer else op(z), x)
     (slope,) = pull(jnp.ones_like(x))
-    return jnp.abs(slope) < _FLAT * _STEEPEST.get(nonlinearity, 1.0)
+    return jnp.asarray(slope)
 
 
 def _squares(leaf: Any) -> jax.Array:
     if isinstance(leaf, RowSparse):
-        # Slots that only fill the rows up hold nothing that counts.
-        leaf = jnp.where((leaf.rows < leaf.height)[:, None], leaf.values, 0)
+        merged = leaf.merged()
+        leaf = jnp.where(merged.filled()[:, None], merged.values, 0)
     # XLA's CPU runs this much faster than a sum of squares.
     return jnp.vdot(leaf, leaf)
 
