@@ -1,15 +1,22 @@
 """RowSparse: sums, merging and the walk back."""
 
+import re
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from hypothesis import given, settings, strategies as st
 
 from windownet import autodiff
-from windownet.autodiff import RowSparse, ops
+from windownet.autodiff import RowSparse, ops, rows as rows_module
+from windownet.autodiff.rows import sum_by_row
+from windownet.data.batches import Batch
+from windownet.model.network import WindowNetwork
+from windownet.optim.rowwise import rowwise
 
 V, D = 5, 2
 
@@ -102,3 +109,66 @@ def test_what_does_not_fit_is_refused() -> None:
     wrong = autodiff.Op("look", lambda t: t[:1], lambda g, y, t: (RowSparse(jnp.int32([0]), g, 4),))
     with pytest.raises(TypeError, match=r"cotangent of t float32\[5,2\]: required float32\[5,2\], got float32\[4,2\]"):
         autodiff.grad(lambda t: ops.sum(wrong(t)))(jnp.ones((V, D)))
+
+
+@pytest.fixture
+def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What other devices than a CPU run, on this one."""
+    monkeypatch.setattr(jax.lax, "platform_dependent", lambda *args, cpu, default: default(*args))
+    programs = sum_by_row, rows_module._sums_of_runs
+    for program in programs:
+        program.clear_cache()
+    yield
+    for program in programs:
+        program.clear_cache()
+
+
+@pytest.mark.usefixtures("as_on_a_gpu")
+@pytest.mark.parametrize("slots", [0, 1, 5, 64])
+@pytest.mark.parametrize("kinds", [1, 3])
+def test_a_gpu_sums_without_a_scatter_of_equal_rows(slots: int, kinds: int) -> None:
+    rng = np.random.default_rng(slots)
+    rows = rng.integers(0, kinds, slots).astype(np.int32)
+    values = rng.normal(size=(slots, 4)).astype(np.float32)
+    np.testing.assert_allclose(sum_by_row(rows, values, kinds), dense(rows, values, kinds), rtol=1e-5, atol=1e-5)
+    rows[: slots // 3] = -1
+    sparse = RowSparse(jnp.asarray(rows), jnp.asarray(values), kinds)
+    kept = rows >= 0
+    expected = dense(rows[kept], values[kept], kinds)
+    np.testing.assert_allclose(sparse.to_dense(), expected, rtol=1e-5, atol=1e-5)
+    merged = sparse.merged()
+    assert sorted(merged.rows[merged.filled()].tolist()) == sorted(set(rows[kept].tolist()))
+
+
+def additions_that_collide(program: Any, *args: Any, platform: str) -> int:
+    """Scatters of a lowered program that add floats to rows which may be equal: atomics, on a GPU."""
+    text = jax.jit(program).trace(*args).lower(lowering_platforms=(platform,)).as_text()
+    scatters = re.findall(r'"stablehlo\.scatter".*?unique_indices = (\w+).*?\n(.*?)stablehlo\.return', text, re.DOTALL)
+    return sum(unique == "false" and "stablehlo.add" in body for unique, body in scatters)
+
+
+def test_no_step_adds_to_equal_rows_by_atomics_on_a_gpu() -> None:
+    net = WindowNetwork(200, 5, 3, 5, 4, 2, (6,), "tanh")
+    optimizer = rowwise(optax.adam(1e-3), tables=["words"])
+    params = net.init(jax.random.key(0))
+    rows, words = np.arange(40, dtype=np.int32), np.zeros((64, 5), np.int32)
+    batch = Batch(rows, words, words, words[:, 0], np.ones(64, bool))
+
+    def step(params: Any, state: Any, batch: Batch) -> Any:
+        gradient = autodiff.value_and_grad(net.loss, row_sparse=True)(params, batch)[1]
+        updates, state = optimizer.update(gradient, state, params)
+        return optax.apply_updates(params, updates), state
+
+    with jax.numpy_dtype_promotion("standard"):
+        state = optimizer.init(params)
+        on_gpu, on_cpu = (additions_that_collide(step, params, state, batch, platform=p) for p in ("cuda", "cpu"))
+    assert on_gpu == 0
+    # A CPU has no atomics, and scatters in a tenth of the time of a sort: so what counts can count.
+    assert on_cpu == 1
+
+    def merged(rows: jax.Array, values: jax.Array) -> jax.Array:
+        return RowSparse(rows, values, 50).to_dense()
+
+    values = jnp.ones((64, 4))
+    assert additions_that_collide(merged, words[:, 0], values, platform="cuda") == 0
+    assert additions_that_collide(merged, words[:, 0], values, platform="cpu") == 1

@@ -80,8 +80,8 @@ class RowSparse:
     def merged(self) -> "RowSparse":
         """The same array with each row named once, empty slots last.
 
-        Slots are sorted by row, then summed in the order that they had: the result is the same to the bit on every
-        run, and no hot row is written twice, which GPUs do one atomic at a time.
+        Slots are sorted by row, and those of a row summed in an order that does not change: the result is the same to
+        the bit on every run, and no row is written twice.
 
         Raises:
           TypeError: its rows are no integers, or its values not one for each.
@@ -95,7 +95,7 @@ class RowSparse:
         rows = rows[order]
         starts = jnp.concatenate([jnp.ones(1, bool), rows[1:] != rows[:-1]])
         segment = jnp.cumsum(starts.astype(jnp.int32)) - 1
-        values = jax.ops.segment_sum(self.values[order], segment, slots, indices_are_sorted=True)
+        values = _sums_of_runs(rows, segment, self.values[order])
         empty = jnp.full(slots, self.height, self.rows.dtype)
         return RowSparse(empty.at[segment].set(rows, indices_are_sorted=True), values, self.height, unique=True)
 
@@ -135,6 +135,54 @@ def put(table: Any, rows: Any, values: Any) -> jax.Array:
     values = jnp.broadcast_to(values, (*jnp.shape(rows), *table.shape[1:])).astype(table.dtype)
     changed: jax.Array = table.at[rows].set(values, mode="drop", wrap_negative_indices=False)
     return changed
+
+
+@functools.partial(jax.jit, static_argnames="height")
+def sum_by_row(rows: jax.Array, values: jax.Array, height: int) -> jax.Array:
+    """Sums [V, D] of values [n, D] by their rows, int [n] in 0..V-1, `height` being V.
+
+    The same to the bit on every run, however often a row is repeated. On a GPU a scatter would be neither that nor
+    fast: it writes by atomics, one after the other where rows are equal, and XLA of jaxlib 0.10.2 to 0.11 makes loops
+    of compare-and-swap of them (github.com/openxla/xla/issues/46225).
+    """
+
+    def scattered(rows: jax.Array, values: jax.Array) -> jax.Array:
+        zeros = jnp.zeros((height, values.shape[1]), values.dtype)
+        return zeros.at[rows].add(values, mode="drop", wrap_negative_indices=False)
+
+    def merged(rows: jax.Array, values: jax.Array) -> jax.Array:
+        return RowSparse(rows, values, height).to_dense()
+
+    # A CPU scatters row after row, which takes a tenth of the time of a sort.
+    found: jax.Array = jax.lax.platform_dependent(rows, values, cpu=scattered, default=merged)
+    return found
+
+
+@jax.jit
+def _sums_of_runs(rows: jax.Array, run: jax.Array, values: jax.Array) -> jax.Array:
+    """Sums [n, D] of the values [n, D] of each run of equal rows, int [n] and sorted; `run`, int [n], numbers the runs.
+
+    The sum of run r is in slot r; those beyond the last run are zeros.
+    """
+    slots = rows.shape[0]
+
+    def serially(rows: jax.Array, run: jax.Array, values: jax.Array) -> jax.Array:
+        sums: jax.Array = jax.ops.segment_sum(values, run, slots, indices_are_sorted=True)
+        return sums
+
+    def by_doubling(rows: jax.Array, run: jax.Array, values: jax.Array) -> jax.Array:
+        # After step s each slot holds the sum of the last s of its run up to itself (Hillis, Steele 1986): no atomics.
+        step = 1
+        while step < slots:
+            same = (rows[step:] == rows[:-step])[:, None]
+            before = jnp.where(same, values[:-step], 0)
+            values = values + jax.lax.pad(before, jnp.zeros((), values.dtype), ((step, 0, 0), (0, 0, 0)))
+            step *= 2
+        last = jnp.append(rows[1:] != rows[:-1], True)
+        return jnp.zeros_like(values).at[jnp.where(last, run, slots)].set(values, mode="drop", unique_indices=True)
+
+    found: jax.Array = jax.lax.platform_dependent(rows, run, values, cpu=serially, default=by_doubling)
+    return found
 
 
 def is_row_sparse(x: Any) -> bool:

@@ -4,10 +4,9 @@ import jax
 import jax.numpy as jnp
 
 from windownet.autodiff.graph import Cotangent, Op
-from windownet.autodiff.rows import RowSparse, take
+from windownet.autodiff.rows import RowSparse, sum_by_row, take
 
-# Below this many rows one matrix product is faster than a scatter, which XLA runs row after row on a CPU and which
-# collides on hot rows on a GPU (benchmarks/train_step.py shows the step with either).
+# Below this many rows one matrix product is faster than a scatter, which XLA runs row after row on a CPU, or a sort.
 _ROWS_FOR_ONE_HOT = 32
 
 
@@ -43,10 +42,11 @@ def _embed(table: jax.Array, ids: jax.Array) -> jax.Array:
 
 def _embed_vjp(g: Cotangent, y: jax.Array, table: jax.Array, ids: jax.Array) -> tuple[Cotangent, None]:
     flat, upstream = ids.reshape(-1), g.reshape(ids.size, table.shape[1])
-    if table.shape[0] <= _ROWS_FOR_ONE_HOT:
-        clipped = jnp.clip(flat, 0, table.shape[0] - 1)
-        return jax.nn.one_hot(clipped, table.shape[0], dtype=g.dtype, axis=0) @ upstream, None
-    return jnp.zeros_like(table).at[flat].add(upstream, mode="clip", wrap_negative_indices=False), None
+    height = table.shape[0]
+    clipped = jnp.clip(flat, 0, height - 1)
+    if height <= _ROWS_FOR_ONE_HOT:
+        return jax.nn.one_hot(clipped, height, dtype=g.dtype, axis=0) @ upstream, None
+    return sum_by_row(clipped, upstream, height), None
 
 
 embed = Op("embed", _embed, _embed_vjp)
