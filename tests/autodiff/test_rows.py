@@ -13,7 +13,7 @@ from hypothesis import given, settings, strategies as st
 
 from windownet import autodiff
 from windownet.autodiff import RowSparse, ops, rows as rows_module
-from windownet.autodiff.rows import sum_by_row
+from windownet.autodiff.rows import is_row_sparse, sum_by_row
 from windownet.data.batches import Batch
 from windownet.model.network import WindowNetwork
 from windownet.optim.rowwise import rowwise
@@ -104,11 +104,80 @@ def test_what_does_not_fit_is_refused() -> None:
         uneven = RowSparse(jnp.zeros(rows, jnp.int32), jnp.ones((values, D)), V)
         with pytest.raises(TypeError, match=rf"values \[U, D\], got int32\[{rows}\] and \[{values}, 2\]"):
             uneven.to_dense()
-    with pytest.raises(TypeError, match="was a function mapped over a tree of gradients, and so over row numbers"):
-        jax.tree.map(lambda x: 0.5 * x.astype(jnp.float32), make([0, 1])).merged()
+    with pytest.raises(TypeError, match=r"an array of floats \[5, 2\] to add to, got int32\[5, 2\]"):
+        make([0]) + jnp.zeros((V, D), jnp.int32)
+    with pytest.raises(TypeError, match=r"required rows int \[U\] and values \[U, D\], got float32\[1\] and \[1, 2\]"):
+        RowSparse(jnp.zeros(1), jnp.ones((1, D)), V).merged()
     wrong = autodiff.Op("look", lambda t: t[:1], lambda g, y, t: (RowSparse(jnp.int32([0]), g, 4),))
     with pytest.raises(TypeError, match=r"cotangent of t float32\[5,2\]: required float32\[5,2\], got float32\[4,2\]"):
         autodiff.grad(lambda t: ops.sum(wrong(t)))(jnp.ones((V, D)))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda g, h: optax.scale(2).update(g, optax.EmptyState()),
+        lambda g, h: optax.scale(-1.0).update(g, optax.EmptyState()),
+        lambda g, h: optax.clip_by_global_norm(1.0).update(g, optax.EmptyState()),
+        lambda g, h: optax.sgd(optax.constant_schedule(0.1)).update(g, optax.sgd(0.1).init({"t": jnp.ones((V, D))})),
+        lambda g, h: optax.global_norm(g),
+        lambda g, h: jax.tree.map(jnp.add, g, h),
+        lambda g, h: jax.tree.map(lambda x: 0.5 * x, g),
+        lambda g, h: jax.tree.map(lambda x: x.astype(jnp.float32), g),
+    ],
+)
+def test_nothing_reckons_with_row_numbers(function: Any) -> None:
+    g, h = {"t": make([1, 2])}, {"t": make([3, 4])}
+    for run in (function, jax.jit(function)):
+        with jax.numpy_dtype_promotion("standard"), pytest.raises((TypeError, NotImplementedError)):
+            run(g, h)
+
+
+def test_a_sum_of_trees_keeps_rows_apart() -> None:
+    total = jax.tree.map(jnp.add, {"b": jnp.ones(2)}, {"b": jnp.ones(2)}) | {"t": make([1, 2]) + make([3, 2], 1)}
+    again = jax.tree.map(lambda x, y: x + y, {"t": make([1, 2])}, {"t": make([3, 2], 1)}, is_leaf=is_row_sparse)
+    assert total["b"].tolist() == [2, 2]
+    np.testing.assert_array_equal(total["t"].to_dense(), again["t"].to_dense())
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint16, np.int32])
+def test_rows_pass_through_jax_as_they_are(dtype: Any) -> None:
+    rows = np.array([3, 0, 7, 100], dtype)
+    sparse = RowSparse(jnp.asarray(rows), jnp.ones((4, D)), V)
+    assert sparse.rows.dtype == jnp.int32
+    copies = [
+        jax.jit(lambda s: s)(sparse),
+        jax.tree.unflatten(jax.tree.structure(sparse), jax.tree.leaves(sparse)),
+        jax.device_put(sparse),
+        jax.lax.scan(lambda s, _: (s, None), sparse, None, 2)[0],
+        jax.tree.map(lambda x: x[0], jax.vmap(lambda _: sparse)(jnp.ones(2))),
+    ]
+    for copy in copies:
+        assert copy.rows.tolist() == rows.tolist()
+        assert (copy.rows.dtype, copy.height, copy.unique) == (jnp.int32, V, False)
+
+
+def test_wide_rows_that_do_not_fit_name_no_row() -> None:
+    with jax.enable_x64(True):
+        wide = RowSparse(jnp.array([1, 2**32 + 1, -1, 4], jnp.int64), jnp.ones((4, D), jnp.float32), V)
+        assert wide.rows.tolist() == [1, -1, -1, 4]
+
+
+@pytest.mark.parametrize("unique", [False, True])
+def test_a_negative_row_is_padding(unique: bool) -> None:
+    sparse = RowSparse(jnp.int32([-1, 2]), jnp.ones((2, D)), V, unique)
+    np.testing.assert_array_equal(sparse.to_dense(), dense([2], np.ones((1, D))))
+    np.testing.assert_array_equal(optax.apply_updates(jnp.zeros((V, D)), sparse), dense([2], np.ones((1, D))))
+
+
+@pytest.mark.parametrize(("table", "values"), [("bfloat16", "float32"), ("float16", "float32"), ("float32", "float16")])
+def test_a_table_keeps_its_dtype_and_is_rounded_after_the_sum(table: Any, values: Any) -> None:
+    before, step = jnp.full((V, D), 1, table), jnp.full((2, D), 0.0039, values)
+    after = RowSparse(jnp.int32([1, 3]), step, V) + before
+    wide = jnp.promote_types(table, values)
+    assert after.dtype == before.dtype
+    np.testing.assert_array_equal(after[1], (before[1].astype(wide) + step[0].astype(wide)).astype(table))
+    np.testing.assert_array_equal(after[0], before[0])
 
 
 @pytest.fixture

@@ -3,9 +3,11 @@
 A dense cotangent of a table [V, D] is zeros but for U rows, and whoever uses it walks all V. `RowSparse` keeps the U
 rows alone. It has the table's shape and dtype, adds to others of its kind and to dense arrays, and is a pytree.
 
-Its row numbers are a leaf as its values are: a function that is mapped over a tree of gradients (`optax.global_norm`,
-`optax.scale`) does to them what it does to numbers. `windownet.optim.rowwise` runs a transformation on the values
-alone; what is to act on gradients or updates of a table belongs inside it.
+Its leaves are its row numbers and its values. A function that is mapped over a tree of gradients (`optax.scale`,
+`optax.global_norm`, a sum) would reckon with row numbers as with any numbers and write to other rows, so the leaf that
+it meets is one that jax refuses to reckon with, of the dtype that random keys have. `windownet.optim.rowwise` runs a
+transformation on the values alone: what is to act on gradients or updates of a table belongs inside it. Two `RowSparse`
+are summed by `+`, as `jax.tree.map(add, one, other, is_leaf=is_row_sparse)` does.
 """
 
 import dataclasses
@@ -17,14 +19,14 @@ import jax.numpy as jnp
 import numpy as np
 
 
-@functools.partial(jax.tree_util.register_dataclass, data_fields=["rows", "values"], meta_fields=["height", "unique"])
+@jax.tree_util.register_pytree_with_keys_class
 @dataclasses.dataclass(frozen=True, eq=False)
 class RowSparse:
     """An array [V, D] that is zero but for some rows.
 
     Attributes:
-      rows: int [U], kept as int32 at least; row numbers in any order, a repeated one standing for the sum of its
-        values; one below 0, or of V or more, marks a slot that is empty.
+      rows: int [U], kept as int32; row numbers in any order, a repeated one standing for the sum of its values; one
+        below 0, or of V or more, marks a slot that is empty.
       values: [U, D], the slots' values; those of empty slots count for nothing.
       height: V, the number of rows of the array.
       unique: whether it is known that no row occurs twice, so that nothing need be merged.
@@ -40,8 +42,20 @@ class RowSparse:
 
     def __post_init__(self) -> None:
         # A pytree's leaf may also be a placeholder.
-        if isinstance(self.rows, jax.Array | np.ndarray):
-            object.__setattr__(self, "rows", widened(self.rows))
+        if isinstance(self.rows, jax.Array | np.ndarray) and jnp.issubdtype(self.rows.dtype, jnp.integer):
+            object.__setattr__(self, "rows", _int32(self.rows, self.height))
+
+    def tree_flatten_with_keys(self) -> tuple[tuple[Any, Any], tuple[int, bool]]:
+        """Its leaves: row numbers, as an array [U] of keys, and values."""
+        rows = jax.tree_util.GetAttrKey("rows"), _locked(self.rows)
+        values = jax.tree_util.GetAttrKey("values"), self.values
+        return (rows, values), (self.height, self.unique)
+
+    @classmethod
+    def tree_unflatten(cls, static: tuple[int, bool], children: Any) -> "RowSparse":
+        """What `tree_flatten_with_keys` took apart."""
+        rows, values = children
+        return cls(_unlocked(rows), values, *static)
 
     @classmethod
     def nothing(cls, table: jax.Array) -> "RowSparse":
@@ -69,13 +83,23 @@ class RowSparse:
     def add_to(self, table: jax.Array) -> jax.Array:
         """A dense array [V, D] plus this one, by merged rows only: no two updates meet in one row.
 
+        It keeps its dtype; a row is rounded to it after the sum.
+
         Raises:
-          TypeError: the array is of another shape.
+          TypeError: the array is of another shape, or of integers.
         """
-        if jnp.shape(table) != self.shape:
-            raise TypeError(f"RowSparse: required an array {list(self.shape)} to add to, got {list(jnp.shape(table))}")
+        if jnp.shape(table) != self.shape or not jnp.issubdtype(table.dtype, jnp.inexact):
+            raise TypeError(
+                f"RowSparse: required an array of floats {list(self.shape)} to add to, got {table.dtype.name}"
+                f"{list(jnp.shape(table))}"
+            )
         merged = self.merged()
-        return table.at[merged.rows].add(merged.values, mode="drop", unique_indices=True, wrap_negative_indices=False)
+        if table.dtype == self.dtype:
+            return table.at[merged.rows].add(
+                merged.values, mode="drop", unique_indices=True, wrap_negative_indices=False
+            )
+        wide = jnp.promote_types(table.dtype, self.dtype)
+        return put(table, merged.rows, take(table, merged.rows).astype(wide) + merged.values.astype(wide))
 
     def merged(self) -> "RowSparse":
         """The same array with each row named once, empty slots last.
@@ -119,7 +143,6 @@ class RowSparse:
             raise TypeError(
                 f"RowSparse: required rows int [U] and values [U, D], got {jnp.result_type(self.rows)}"
                 f"{list(shapes[0])} and {list(shapes[1])}"
-                + ("" if integer else "; was a function mapped over a tree of gradients, and so over row numbers?")
             )
 
 
@@ -183,6 +206,26 @@ def _sums_of_runs(rows: jax.Array, run: jax.Array, values: jax.Array) -> jax.Arr
 
     found: jax.Array = jax.lax.platform_dependent(rows, run, values, cpu=serially, default=by_doubling)
     return found
+
+
+def _int32(rows: Any, height: int) -> Any:
+    if rows.dtype.itemsize < 4:
+        return rows.astype(jnp.int32)
+    # What does not fit is the number of no row.
+    return rows if rows.dtype == jnp.int32 else jnp.where((rows >= 0) & (rows < height), rows, -1).astype(jnp.int32)
+
+
+def _locked(rows: Any) -> Any:
+    if not isinstance(rows, jax.Array | np.ndarray) or rows.dtype != jnp.int32:
+        return rows
+    words = jax.lax.bitcast_convert_type(jnp.asarray(rows), jnp.uint32)
+    return jax.random.wrap_key_data(jnp.stack([words, words], -1), impl="threefry2x32")
+
+
+def _unlocked(rows: Any) -> Any:
+    if not isinstance(rows, jax.Array) or not jnp.issubdtype(rows.dtype, jax.dtypes.prng_key):
+        return rows
+    return jax.lax.bitcast_convert_type(jax.random.key_data(rows)[..., 0], jnp.int32)
 
 
 def is_row_sparse(x: Any) -> bool:
