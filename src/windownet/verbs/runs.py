@@ -5,9 +5,11 @@ from pathlib import Path
 
 import click
 
+from windownet.verbs.arguments import PATH
+
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path), default="runs", metavar="[DIR]")
+@click.argument("folder", type=PATH, default="runs", metavar="[DIR]")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object a run instead of a table.")
 def runs(folder: Path, as_json: bool) -> None:
     """List the runs of taggers in DIR (runs), the one of the highest dev F1 first.

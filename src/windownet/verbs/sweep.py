@@ -11,11 +11,11 @@ import click
 
 from windownet.errors import InputError
 from windownet.verbs import streams, written
+from windownet.verbs.arguments import PATH
 
 if TYPE_CHECKING:
     from windownet.experiment import Outcome
 
-_PATH = click.Path(path_type=Path)
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 _MOST_RUNS = 10_000
 
@@ -41,14 +41,14 @@ class Row(NamedTuple):
 
 
 @click.command()
-@click.argument("config", type=_PATH)
+@click.argument("config", type=PATH)
 @click.argument("settings", nargs=-1, required=True, metavar="KEY=VALUES...")
 @click.option(
     "--figure",
-    type=_PATH,
+    type=PATH,
     help="Draw test F1, or dev F1 where there is no test part, into this .png, .svg or .pdf (needs matplotlib).",
 )
-@click.option("--json", "json_file", type=_PATH, help="Write every run to this file, as soon as it has finished.")
+@click.option("--json", "json_file", type=PATH, help="Write every run to this file, as soon as it has finished.")
 def sweep(config: Path, settings: tuple[str, ...], figure: Path | None, json_file: Path | None) -> None:
     """Train CONFIG with every combination of VALUES, and print a table of their scores.
 

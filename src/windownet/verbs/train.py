@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from windownet.errors import InputError
+from windownet.verbs.arguments import PATH
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -14,18 +15,15 @@ if TYPE_CHECKING:
     from windownet.train.loop import Result
     from windownet.train.prepare import Prepared
 
-_FOLDER = click.Path(path_type=Path)
 _LEVELS = ("debug", "info", "warning", "error")
 
 
 @click.command()
-@click.argument("config", type=_FOLDER, required=False)
+@click.argument("config", type=PATH, required=False)
 @click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option(
-    "--run-dir", type=_FOLDER, help="Folder to write; by default the first free one of runs/NAME, runs/NAME-2."
-)
+@click.option("--run-dir", type=PATH, help="Folder to write; by default the first free one of runs/NAME, runs/NAME-2.")
 @click.option("--replace", is_flag=True, help="Replace the run that is in --run-dir.")
-@click.option("--resume", type=_FOLDER, metavar="RUN", help="Go on with a run that was cut off; no CONFIG then.")
+@click.option("--resume", type=PATH, metavar="RUN", help="Go on with a run that was cut off; no CONFIG then.")
 @click.option("--quiet", is_flag=True, help="Show warnings and what came of it, nothing else; --log-level warning.")
 @click.option(
     "--log-level", "level", type=click.Choice(_LEVELS), default="info", show_default=True, help="Least to be shown."

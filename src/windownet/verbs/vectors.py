@@ -1,0 +1,87 @@
+"""The verbs about word vectors: neighbours, drift."""
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+
+from windownet.verbs.arguments import PATH
+
+
+@click.command()
+@click.argument("file", type=PATH)
+@click.argument("words", nargs=-1, required=True, metavar="WORD...")
+@click.option("--count", type=click.IntRange(1), default=10, show_default=True, help="Neighbours of each word.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["glove", "word2vec", "word2vec-binary", "npy", "safetensors"]),
+    help="Format of FILE; by default its name and first bytes tell.",
+)
+@click.option("--skip-bad-lines", is_flag=True, help="Count bad lines and go on.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of lists.")
+def neighbours(
+    file: Path, words: tuple[str, ...], count: int, form: str | None, skip_bad_lines: bool, as_json: bool
+) -> None:
+    """Print the words of FILE whose vectors have the highest cosines with that of each WORD.
+
+    FILE is text of GloVe, word2vec or fastText (.vec), binary of word2vec, either as it is or packed by gzip or xz, or
+    .npy with a word a line in NAME.vocab.txt, or safetensors.
+    """
+    from windownet.data.neighbours import of_words
+
+    with _bytes_bar() as progress:
+        found = of_words(file, words, count, format=form, skip_bad=skip_bad_lines, progress=progress)
+    if warning := found.counts.warning():
+        click.echo(f"warning: {file}: {warning}", err=True)
+    if as_json:
+        nearest = {word: [neighbour._asdict() for neighbour in near] for word, near in found.nearest.items()}
+        click.echo(json.dumps({"width": found.width, **vars(found.counts), "neighbours": nearest}))
+        return
+    for word, near in found.nearest.items():
+        click.echo("\n".join([word, *(f"  {neighbour.cosine:7.4f}  {neighbour.word}" for neighbour in near)]))
+
+
+@click.command()
+@click.argument("run", type=PATH)
+@click.option("--words", type=click.IntRange(0), default=20, show_default=True, help="Words that moved most to print.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
+def drift(run: Path, words: int, as_json: bool) -> None:
+    """Show what training did to the word vectors of RUN: which moved, how far, and away from whom.
+
+    The vectors that training began with are made again from the run's config, so its data and its file of vectors must
+    still be where they were.
+    """
+    from rich.console import Console
+
+    from windownet.tagger import artifact
+    from windownet.train.drift import of_run
+    from windownet.train.log import drift_lines, drift_table
+
+    found = of_run(artifact.load(run), words)
+    if as_json:
+        click.echo(json.dumps(found.to_json()))
+        return
+    out = Console()
+    for line in drift_lines(found):
+        out.print(line, highlight=False, soft_wrap=True, markup=False)
+    if found.most:
+        out.print(drift_table(found))
+
+
+@contextlib.contextmanager
+def _bytes_bar() -> Iterator[Callable[[int, int], None] | None]:
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
+
+    columns = ("reading", BarColumn(), DownloadColumn(), TimeRemainingColumn(compact=True))
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
