@@ -38,7 +38,7 @@ LIBRARIES = {
     "datasets": {"data"},
     "rich": {"autodiff", "train", "pretrain", "experiment", "verbs"},
     "click": {"verbs", "cli"},
-    "matplotlib": {"train"},
+    "matplotlib": {"verbs"},
 }
 
 

@@ -99,8 +99,9 @@ def schedule(config: Path, settings: tuple[str, ...], png: Path | None) -> None:
 
     from windownet import config as config_module
     from windownet.errors import InputError
-    from windownet.train import picture, rate_curve
+    from windownet.train import rate_curve
     from windownet.train.prepare import prepare
+    from windownet.verbs import picture, rate_chart
 
     if png is not None:
         picture.require_format("--png", png, ["png"])
@@ -112,6 +113,6 @@ def schedule(config: Path, settings: tuple[str, ...], png: Path | None) -> None:
         steps = steps_an_epoch * resolved.train.epochs
         click.echo(f"warning: {error}; drawn for a run of {steps:,} steps", err=True)
     curve = rate_curve.of(resolved, steps_an_epoch)
-    rate_curve.show(curve, Console())
+    rate_chart.show(curve, Console())
     if png is not None:
-        rate_curve.draw(curve, png)
+        rate_chart.draw(curve, png)

@@ -21,7 +21,7 @@ def runs(folder: Path, as_json: bool) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from windownet.train.runs import find
+    from windownet.verbs.run_list import find
 
     warnings: list[str] = []
     found = find(folder, warnings.append)

@@ -60,7 +60,7 @@ def sweep(config: Path, settings: tuple[str, ...], figure: Path | None, json_fil
     from rich.console import Console
 
     from windownet import config as config_module, experiment
-    from windownet.train import picture
+    from windownet.verbs import picture
 
     texts = dict(_texts(setting) for setting in settings)
     if len(texts) < len(settings):

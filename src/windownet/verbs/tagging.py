@@ -31,7 +31,7 @@ def evaluate(run: Path, file: str, settings: tuple[str, ...], as_json: bool) -> 
     from windownet.data import sources
     from windownet.tagger import artifact
     from windownet.tagger.tagger import Tagger, score, unseen_types
-    from windownet.train.log import scores_table
+    from windownet.train.scores_table import scores_table
 
     if file == "-":
         raise InputError("-: required a labelled file, got standard input, which evaluate does not read; name a file")

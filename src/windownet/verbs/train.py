@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from windownet.errors import InputError
+from windownet.train.levels import LEVELS, Level
 from windownet.verbs.arguments import PATH
 
 if TYPE_CHECKING:
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     from windownet.schema import Config
     from windownet.train.loop import Result
     from windownet.train.prepare import Prepared
-
-_LEVELS = ("debug", "info", "warning", "error")
 
 
 @click.command()
@@ -26,7 +25,7 @@ _LEVELS = ("debug", "info", "warning", "error")
 @click.option("--resume", type=PATH, metavar="RUN", help="Go on with a run that was cut off; no CONFIG then.")
 @click.option("--quiet", is_flag=True, help="Show warnings and what came of it, nothing else; --log-level warning.")
 @click.option(
-    "--log-level", "level", type=click.Choice(_LEVELS), default="info", show_default=True, help="Least to be shown."
+    "--log-level", "level", type=click.Choice(LEVELS), default="info", show_default=True, help="Least to be shown."
 )
 def train(
     config: Path | None,
@@ -35,7 +34,7 @@ def train(
     replace: bool,
     resume: Path | None,
     quiet: bool,
-    level: Any,
+    level: Level,
 ) -> None:
     """Train a tagger as CONFIG says; keep the best epoch in RUN/model and the last in RUN/last.
 
@@ -65,7 +64,7 @@ def train(
             run_dir = run_folder.create_next(config, resolved.to_toml())
         elif resume is None:
             run_folder.create(run_dir, resolved.to_toml(), replace)
-        _introduce(prepared, run_dir, console, _LEVELS.index(level))
+        _introduce(prepared, run_dir, console, LEVELS.index(level))
         result = loop.train(prepared, run_dir, console, resume=resume is not None, level=level)
     except KeyboardInterrupt as error:
         # Before its first step, a run does not tell of it.
@@ -108,8 +107,8 @@ def _introduce(prepared: "Prepared", folder: Path, console: "Console", level: in
     from windownet.train.cautions import cautions
     from windownet.train.prepare import unseen_types
 
-    def show(line: str, at: str) -> None:
-        if _LEVELS.index(at) >= level:
+    def show(line: str, at: Level) -> None:
+        if LEVELS.index(at) >= level:
             style = "yellow" if at == "warning" else None
             console.print(line, style=style, highlight=False, soft_wrap=True, markup=False)
 
@@ -135,7 +134,7 @@ def _introduce(prepared: "Prepared", folder: Path, console: "Console", level: in
 def _show(result: "Result") -> None:
     from rich.console import Console
 
-    from windownet.train.log import scores_table
+    from windownet.train.scores_table import scores_table
 
     out = Console()
     for part, scores in (("dev", result.dev), ("test", result.test)):

@@ -4,10 +4,18 @@ import contextlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from windownet.verbs.arguments import PATH
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from windownet.train.drift import Drift
+
+_NEAREST_SHOWN = 4
 
 
 @click.command()
@@ -58,7 +66,6 @@ def drift(run: Path, words: int, as_json: bool) -> None:
 
     from windownet.tagger import artifact
     from windownet.train.drift import of_run
-    from windownet.train.log import drift_lines, drift_table
 
     found = of_run(artifact.load(run), words)
     if as_json:
@@ -68,7 +75,45 @@ def drift(run: Path, words: int, as_json: bool) -> None:
     for line in drift_lines(found):
         out.print(line, highlight=False, soft_wrap=True, markup=False)
     if found.most:
-        out.print(drift_table(found))
+        out.print(_drift_table(found))
+
+
+def drift_lines(moves: "Drift") -> list[str]:
+    """How the word table moved, in sentences; of nothing that there are no words for."""
+    lines = [
+        f"{moves.words:,} words, {moves.trained:,} of them in training text; "
+        f"{moves.untouched:,} vectors are bit for bit what they were"
+    ]
+    if not moves.trained:
+        return [*lines, "no word of the table is in training text, so there is none that training could move"]
+    if not moves.distance:
+        return [*lines, "no word in training text moved"]
+    lines += [
+        f"words in training text moved by {moves.distance:.3f} on average, from a length of {moves.length:.3f}",
+        f"of their nearest words {100 * moves.kept:.0f} % still are ({moves.examined:,} words examined)",
+    ]
+    if moves.pairs:
+        lines.append(
+            f"cosine with former nearest words that did not train: {moves.gap_before:.3f} before, "
+            f"{moves.gap_after:.3f} after ({moves.pairs:,} pairs)"
+        )
+    return lines
+
+
+def _drift_table(moves: "Drift") -> "Table":
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title="words that moved most", title_justify="left")
+    table.add_column("word")
+    for name in ("in training", "distance", "cosine"):
+        table.add_column(name, justify="right")
+    table.add_column("nearest before")
+    table.add_column("nearest after")
+    for moved in moves.most:
+        near = (escape(", ".join(words[:_NEAREST_SHOWN])) for words in (moved.before, moved.after))
+        table.add_row(escape(moved.word), f"{moved.count:,}", f"{moved.distance:.3f}", f"{moved.cosine:.3f}", *near)
+    return table
 
 
 @contextlib.contextmanager
