@@ -7,7 +7,7 @@ import numpy as np
 import optax
 
 from windownet.optim import schedules
-from windownet.schema import Config
+from windownet.schema.config import Config
 
 
 class Curve(NamedTuple):

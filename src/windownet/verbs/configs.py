@@ -61,7 +61,7 @@ def diff(first: Path, second: Path) -> None:
     from windownet import config as config_module
     from windownet.errors import InputError
     from windownet.pretrain.settings import PretrainConfig
-    from windownet.schema import Config
+    from windownet.schema.config import Config
     from windownet.settings import difference
 
     files = difference.file(first), difference.file(second)

@@ -193,16 +193,17 @@ def _texts(setting: str) -> tuple[str, list[str]]:
 
 
 def _values(config: Path, key: str, texts: Mapping[str, Sequence[str]]) -> list[Any]:
-    from windownet import config as config_module, schema
+    from windownet import config as config_module
+    from windownet.schema.keys import value
 
     # A value may be allowed only beside another key's.
     beside = [f"{other}={parts[0]}" for other, parts in texts.items() if other != key]
     values: list[Any] = []
     for part in texts[key]:
-        value = schema.value(config_module.load(config, [*beside, f"{key}={part}"]), key)
-        if value in values:
+        found = value(config_module.load(config, [*beside, f"{key}={part}"]), key)
+        if found in values:
             raise InputError(f"argument {key!r}: required values that differ, got {part!r} twice; leave one out")
-        values.append(value)
+        values.append(found)
     return values
 
 

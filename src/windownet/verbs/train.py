@@ -12,7 +12,7 @@ from windownet.verbs.arguments import PATH
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from windownet.schema import Config
+    from windownet.schema.config import Config
     from windownet.train.loop import Result
     from windownet.train.prepare import Prepared
 

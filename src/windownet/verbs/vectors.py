@@ -4,10 +4,11 @@ import contextlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import click
 
+from windownet.schema.choices import VectorFormat
 from windownet.verbs.arguments import PATH
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ _NEAREST_SHOWN = 4
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["glove", "word2vec", "word2vec-binary", "npy", "safetensors"]),
+    type=click.Choice(get_args(VectorFormat)),
     help="Format of FILE; by default its name and first bytes tell.",
 )
 @click.option("--skip-bad-lines", is_flag=True, help="Count bad lines and go on.")
