@@ -13,7 +13,7 @@ from rich.console import Console
 from windownet import config as config_module, experiment
 from windownet.pretrain import loop
 from windownet.pretrain.settings import PretrainConfig
-from windownet.schema import Config
+from windownet.schema.config import Config
 
 ROOT = Path(__file__).resolve().parents[1]
 BLUE, LIGHT, RED, GREY = "#2a6f97", "#7aa6c2", "#c8553d", "#b0b0b0"

@@ -26,7 +26,7 @@ import _lecture
 from windownet import config as config_module, experiment
 from windownet.data import demo, sources, vectors
 from windownet.data.vocabulary import Normalization
-from windownet.schema import Config
+from windownet.schema.config import Config
 from windownet.train.word_table import ENOUGH_WORDS
 
 POLICIES = ("no vectors", "freeze", "fine-tune")

@@ -21,7 +21,8 @@ from windownet import config as config_module
 from windownet.autodiff import ops
 from windownet.autodiff.graph import record
 from windownet.data.batches import Batch
-from windownet.schema import Config, InitConfig
+from windownet.schema.config import Config
+from windownet.schema.network import InitConfig
 from windownet.train.prepare import Prepared, prepare
 
 SMALL = (

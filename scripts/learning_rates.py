@@ -15,7 +15,7 @@ from rich.console import Console
 
 import _lecture
 from windownet import config as config_module, experiment
-from windownet.schema import Config
+from windownet.schema.config import Config
 
 SMALL = (
     "data.limit=400",

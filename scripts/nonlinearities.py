@@ -22,7 +22,8 @@ from windownet import config as config_module
 from windownet.autodiff import ops
 from windownet.autodiff.graph import primal, record
 from windownet.model.network import Params, WindowNetwork
-from windownet.schema import Config, Nonlinearity
+from windownet.schema.choices import Nonlinearity
+from windownet.schema.config import Config
 from windownet.train import statistics
 from windownet.train.prepare import prepare
 

@@ -21,7 +21,7 @@ import _lecture
 from windownet import config as config_module
 from windownet.autodiff import value_and_grad
 from windownet.data.batches import Batch
-from windownet.schema import Config
+from windownet.schema.config import Config
 from windownet.train.prepare import prepare
 
 # Kinks would add errors that are no matter of the step, so the network of the first figure is a smooth one.

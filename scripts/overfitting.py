@@ -15,7 +15,7 @@ import numpy as np
 import _inside
 import _lecture
 from windownet import config as config_module
-from windownet.schema import Config
+from windownet.schema.config import Config
 from windownet.train.prepare import prepare
 
 SMALL = (

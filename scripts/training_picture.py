@@ -8,8 +8,8 @@ from rich.console import Console
 
 from windownet import config
 from windownet.train import loop, run_folder
-from windownet.train.log import scores_table
 from windownet.train.prepare import prepare
+from windownet.train.scores_table import scores_table
 
 ROOT = Path(__file__).resolve().parents[1]
 

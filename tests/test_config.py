@@ -6,11 +6,15 @@ import annotated_types
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from windownet import schema
 from windownet.autodiff.ops import OPS, nonlinearities
 from windownet.config import load, parse
 from windownet.errors import InputError
-from windownet.schema import Config
+from windownet.schema import keys
+from windownet.schema.choices import Nonlinearity
+from windownet.schema.config import Config
+from windownet.schema.curves import SCHEDULABLE, Curve
+from windownet.schema.section import NonNegative, Width
+from windownet.schema.training import TrainConfig
 
 ALL_CONFIGS = sorted(Path(__file__).parents[1].joinpath("configs").glob("*.toml"))
 # Those of `pretrain` have a schema of their own: tests/pretrain/test_settings.py.
@@ -220,7 +224,7 @@ def test_overrides(override, value):
 
 def test_the_last_override_wins():
     assert parse({"train": {"epochs": 1}}, "a.toml", ["train.epochs=2", "train.seed=5", "train.epochs=3"]).train == (
-        schema.TrainConfig(epochs=3, seed=5)
+        TrainConfig(epochs=3, seed=5)
     )
 
 
@@ -305,12 +309,12 @@ def changed(annotation, default, metadata):
     if typing.get_origin(annotation) is typing.Literal:
         return next(choice for choice in typing.get_args(annotation) if choice not in (default, "hub", "freeze"))
     if typing.get_origin(annotation) is tuple:
-        return (7, 9) if annotation == tuple[schema.Width, ...] else ('"', "\u2028\\")
+        return (7, 9) if annotation == tuple[Width, ...] else ('"', "\u2028\\")
     if annotation is str:
         return f"{default}'\"\\ #=\n\r\t\u2028\u0085\x01\U0001f600"
-    if annotation == dict[str, schema.Curve]:
-        return {"optimizer.eps": schema.Curve(name="step", every=0.3), "words.anchor": schema.Curve()}
-    if annotation in (bool, dict[str, schema.NonNegative]):
+    if annotation == dict[str, Curve]:
+        return {"optimizer.eps": Curve(name="step", every=0.3), "words.anchor": Curve()}
+    if annotation in (bool, dict[str, NonNegative]):
         return not default if annotation is bool else {'"output.*"': 2.0, "": 0.5}
     if annotation is int:
         return default + 2
@@ -382,7 +386,7 @@ def test_the_configs_of_the_project_are_there():
 
 def test_the_nonlinearities_are_those_of_the_ops():
     ops = {name for name, op in OPS.items() if getattr(nonlinearities, name, None) is op}
-    assert set(typing.get_args(schema.Nonlinearity)) == ops
+    assert set(typing.get_args(Nonlinearity)) == ops
 
 
 def test_a_config_cannot_be_changed_by_accident():
@@ -415,14 +419,14 @@ def test_every_number_of_a_step_but_the_rate_may_have_a_curve():
     scalars = {key for key, field in FIELDS.items() if float in (field.annotation, *typing.get_args(field.annotation))}
     sections = ("words.", "regularization.", "optimizer.")
     expected = {key for key in scalars if key.startswith(sections)} - {"optimizer.learning_rate"} | {"train.average"}
-    assert set(schema.SCHEDULABLE) == expected
+    assert set(SCHEDULABLE) == expected
 
 
 def test_a_factor_of_the_rate_may_have_a_curve_where_there_is_one():
     rates, curve = {"output.*": 2.0, "words": 0.5}, {"name": "linear"}
     config = parse({"optimizer": {"rates": rates}, "schedule": {"others": {"optimizer.rates.output.*": curve}}}, "test")
-    assert schema.value(config, "optimizer.rates.output.*") == 2.0
-    assert schema.replace(config, {"optimizer.rates.output.*": 3.0}).optimizer.rates == {**rates, "output.*": 3.0}
+    assert keys.value(config, "optimizer.rates.output.*") == 2.0
+    assert keys.replace(config, {"optimizer.rates.output.*": 3.0}).optimizer.rates == {**rates, "output.*": 3.0}
     assert config.optimizer.rates == rates
     ending = refusal(["optimizer.rates={words=2}", 'schedule.others={"optimizer.rates.word" = {}}'])[-80:]
     assert ending.endswith("got 'optimizer.rates.word'; did you mean optimizer.rates.words?")
@@ -430,10 +434,10 @@ def test_a_factor_of_the_rate_may_have_a_curve_where_there_is_one():
 
 def test_a_table_of_curves_is_told_as_toml_has_it():
     others = {"optimizer.b1": {"name": "linear", "final": 0.5}, "optimizer.eps": {}}
-    assert schema.value(parse({"schedule": {"others": others}}, "test"), "schedule.others") == others
+    assert keys.value(parse({"schedule": {"others": others}}, "test"), "schedule.others") == others
 
 
 def test_an_array_of_a_program_may_stand_for_a_number():
     traced = object()
-    changed = schema.replace(Config(), {"optimizer.b1": traced, "train.seed": 5})
+    changed = keys.replace(Config(), {"optimizer.b1": traced, "train.seed": 5})
     assert (changed.optimizer.b1, changed.optimizer.b2, changed.train.seed) == (traced, 0.999, 5)

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from windownet import config, experiment, schema
+from windownet import config, experiment
 from windownet.errors import InputError
+from windownet.schema.config import Config
 from windownet.train import accumulate, loop, run_folder
 from windownet.train.prepare import prepare
 from windownet.train.stopping import rate_factor
@@ -25,7 +26,7 @@ TRAIN = [
 
 
 @pytest.fixture
-def base(tmp_path: Path) -> schema.Config:
+def base(tmp_path: Path) -> Config:
     text = "".join(sentence.replace("|", "\n") + "\n\n" for sentence in TRAIN)
     (tmp_path / "train.conll").write_text(text, encoding="utf-8")
     (tmp_path / "dev.conll").write_text(text.replace("bob", "rome"), encoding="utf-8")
@@ -44,7 +45,7 @@ def losses_of_epochs(folder: Path) -> list[float]:
     return [record["loss"] for record in records if record["kind"] == "epoch"]
 
 
-def test_runs_whose_rows_have_no_closed_form_are_replayed(base: schema.Config) -> None:
+def test_runs_whose_rows_have_no_closed_form_are_replayed(base: Config) -> None:
     base = config.change(base, {"optimizer.weight_decay": 0.95})
     few, all_rows = (
         experiment.run(
@@ -56,7 +57,7 @@ def test_runs_whose_rows_have_no_closed_form_are_replayed(base: schema.Config) -
         assert one.losses == pytest.approx(other.losses, rel=1e-3)
 
 
-def test_every_seed_is_scored_on_the_same_sentences_where_some_are_held_out(base: schema.Config) -> None:
+def test_every_seed_is_scored_on_the_same_sentences_where_some_are_held_out(base: Config) -> None:
     base = config.change(base, {"data.dev": "", "data.dev_share": 0.3})
     dev = [prepare(config.change(base, {"train.seed": seed})).splits.dev for seed in (3, 4)]
     assert dev[0] == dev[1]
@@ -64,7 +65,7 @@ def test_every_seed_is_scored_on_the_same_sentences_where_some_are_held_out(base
     assert both[1].dev == experiment.run(base, [{"train.seed": 4}])[0].dev
 
 
-def test_outcomes_are_those_of_single_runs(base: schema.Config, tmp_path: Path) -> None:
+def test_outcomes_are_those_of_single_runs(base: Config, tmp_path: Path) -> None:
     rates, decays = [0.003, 0.03], [0.0, 0.5]
     settings = experiment.grid(
         {
@@ -89,9 +90,7 @@ def test_outcomes_are_those_of_single_runs(base: schema.Config, tmp_path: Path) 
     assert len(losses) >= 14
 
 
-def test_runs_that_differ_only_in_what_varies_share_a_program(
-    base: schema.Config, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_runs_that_differ_only_in_what_varies_share_a_program(base: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
     program = experiment._Program
     monkeypatch.setattr(
@@ -103,7 +102,7 @@ def test_runs_that_differ_only_in_what_varies_share_a_program(
     assert [len(outcome.dev) for outcome in outcomes] == [1] * 4 + [2] * 4
 
 
-def test_each_run_begins_with_first_values_of_its_own(base: schema.Config, tmp_path: Path) -> None:
+def test_each_run_begins_with_first_values_of_its_own(base: Config, tmp_path: Path) -> None:
     firsts = [("uniform", 0.3), ("zeros", 0.05), ("orthogonal", 0.05)]
     settings = [
         {"train.seed": seed, "init.weights": weights, "init.weight_bound": bound, "init.output_bias": "log_odds"}
@@ -122,7 +121,7 @@ def test_each_run_begins_with_first_values_of_its_own(base: schema.Config, tmp_p
         assert (outcomes[n].test, outcomes[n].best_epoch) == (result.test, result.best_epoch)
 
 
-def test_scored_now_and_then_and_at_the_end(base: schema.Config) -> None:
+def test_scored_now_and_then_and_at_the_end(base: Config) -> None:
     (outcome,) = experiment.run(base, [{"train.epochs": 5, "train.average": 0.5}], every=2)
     assert len(outcome.dev) == 3
     assert len(outcome.losses) == 5
@@ -131,7 +130,7 @@ def test_scored_now_and_then_and_at_the_end(base: schema.Config) -> None:
 
 
 def test_batches_that_make_a_step_together_are_one_larger_batch(
-    base: schema.Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    base: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parts, mean = [], accumulate.mean
     monkeypatch.setattr(accumulate, "mean", lambda *arguments: parts.append(arguments[-1]) or mean(*arguments))
@@ -153,12 +152,12 @@ def test_batches_that_make_a_step_together_are_one_larger_batch(
     assert steps[-1] == 3 * prepared.epochs.steps == 3 * 6
 
 
-def test_fewer_sentences(base: schema.Config) -> None:
+def test_fewer_sentences(base: Config) -> None:
     all_words, some = (experiment.run(base, [{"data.limit": limit, "train.epochs": 1}])[0].words for limit in (0, 5))
     assert (all_words, some) == (112, 5 + 4 + 5 + 2 + 3)
 
 
-def test_wrong_settings_are_named(base: schema.Config) -> None:
+def test_wrong_settings_are_named(base: Config) -> None:
     with pytest.raises(InputError, match=r"settings: optimizer.learning_rat: unknown key; did you mean optimizer"):
         experiment.run(base, [{"optimizer.learning_rat": 1.0}])
     with pytest.raises(InputError, match=r"settings: optimiser: unknown key; did you mean optimizer"):
@@ -171,7 +170,7 @@ def test_wrong_settings_are_named(base: schema.Config) -> None:
 
 @pytest.mark.parametrize("every", [0, -1])
 def test_epochs_between_scores_are_refused_before_anything_trains(
-    base: schema.Config, monkeypatch: pytest.MonkeyPatch, every: int
+    base: Config, monkeypatch: pytest.MonkeyPatch, every: int
 ) -> None:
     def epochs(_: object) -> None:
         raise AssertionError("it trained first")
@@ -181,7 +180,7 @@ def test_epochs_between_scores_are_refused_before_anything_trains(
         experiment.run(base, [{}], every=every)
 
 
-def test_numbers_of_numpy_are_taken(base: schema.Config) -> None:
+def test_numbers_of_numpy_are_taken(base: Config) -> None:
     ranges = {
         "train.seed": np.arange(2),
         "optimizer.learning_rate": np.float32([0.5]),
@@ -202,9 +201,7 @@ def test_numbers_of_numpy_are_taken(base: schema.Config) -> None:
     ]
 
 
-def test_a_rate_falls_with_the_dev_scores_of_each_run_and_other_numbers_by_curves(
-    base: schema.Config, tmp_path: Path
-) -> None:
+def test_a_rate_falls_with_the_dev_scores_of_each_run_and_other_numbers_by_curves(base: Config, tmp_path: Path) -> None:
     changes = {"schedule.name": "plateau", "schedule.patience": 1, "schedule.factor": 0.1, "train.epochs": 6}
     falls = {"name": "linear"}
     changes["schedule.others"] = {"optimizer.weight_decay": falls, "regularization.hidden_dropout": falls}

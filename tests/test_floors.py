@@ -36,9 +36,9 @@ LIBRARIES = {
     "optax": {"model", "optim", "train", "pretrain"},
     "flax": {"model"},
     "datasets": {"data"},
-    "rich": {"autodiff", "train", "pretrain", "experiment", "verbs", "cli"},
+    "rich": {"autodiff", "train", "pretrain", "experiment", "verbs"},
     "click": {"verbs", "cli"},
-    "matplotlib": {"train"},
+    "matplotlib": {"verbs"},
 }
 
 

@@ -9,7 +9,9 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 import pydantic
 
 from windownet.errors import InputError
-from windownet.schema import Config, Curve, Schema
+from windownet.schema.config import Config
+from windownet.schema.curves import Curve
+from windownet.schema.section import Schema
 
 S = TypeVar("S", bound=Schema)
 

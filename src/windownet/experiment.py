@@ -20,7 +20,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from windownet import config as config_module, schema
+from windownet import config as config_module
 from windownet.data.batches import Batch, Encoded, Windows
 from windownet.data.prefetch import prefetch
 from windownet.data.scores import Scores
@@ -28,7 +28,9 @@ from windownet.data.sentences import Sentence
 from windownet.errors import InputError
 from windownet.model.network import Params, WindowNetwork
 from windownet.optim.build import is_replayed
-from windownet.schema import Config, InitConfig
+from windownet.schema import keys
+from windownet.schema.config import Config
+from windownet.schema.network import InitConfig
 from windownet.tagger.tagger import by_sentence, score
 from windownet.train import scheduled
 from windownet.train.cautions import cautions
@@ -105,7 +107,7 @@ def run(
     settings = [{key: _plain(value) for key, value in changes.items()} for changes in settings]
     configs = [config_module.change(config, changes) for changes in settings]
     # Whether there is a closed form is for all runs of a program, and hangs on numbers that are its arrays.
-    configs = [schema.replace(c, {"optimizer.rows": "replay"}) if _is_replayed(c) else c for c in configs]
+    configs = [keys.replace(c, {"optimizer.rows": "replay"}) if _is_replayed(c) else c for c in configs]
     if patience := max((c.train.patience for c in configs), default=0):
         raise InputError(
             f"train.patience: required 0 for runs that are computed together, epoch by epoch, got {patience}; the best "
@@ -119,7 +121,7 @@ def run(
     groups: dict[str, list[int]] = {}
     for number, changed in enumerate(configs):
         # Not checked: a decay of 0 need not go with what else the run sets.
-        same = schema.replace(changed, {key: schema.value(config, key) for key in (*VARIED, *INITIAL)})
+        same = keys.replace(changed, {key: keys.value(config, key) for key in (*VARIED, *INITIAL)})
         groups.setdefault(same.to_toml(), []).append(number)
     console = console or Console(quiet=True)
     ready = _ready([[configs[n] for n in numbers] for numbers in groups.values()], console)
@@ -181,7 +183,7 @@ class _Program:
         self._configs, self._every = configs, every
         self._prepared = prepared
         self._steps = configs[0].train.epochs * prepared.epochs.steps
-        given = {key: [schema.value(config, key) for config in configs] for key in VARIED}
+        given = {key: [keys.value(config, key) for config in configs] for key in VARIED}
         self._seeds = given.pop(SEED)
         # What is the same in all runs stays a number that the compiler sees.
         self._values = {key: jnp.asarray(each) for key, each in given.items() if len(set(each)) > 1}
@@ -293,7 +295,7 @@ class _Program:
         return Scheduled(self._config(values), self._prepared.network, self._steps)
 
     def _config(self, values: Mapping[str, jax.Array]) -> Config:
-        return schema.replace(self._configs[0], values)
+        return keys.replace(self._configs[0], values)
 
 
 class _Predictor:

@@ -5,7 +5,7 @@ import pytest
 from windownet.data import demo
 from windownet.data.misread import looks_like_columns, misread
 from windownet.data.sentences import Sentence
-from windownet.schema import DataConfig
+from windownet.schema.data import DataConfig
 
 
 def sentences(words, tags=None):

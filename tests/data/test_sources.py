@@ -6,7 +6,7 @@ from windownet.data import sources
 from windownet.data.columns import ColumnFormat
 from windownet.data.hub import TableFormat
 from windownet.errors import InputError
-from windownet.schema import DataConfig
+from windownet.schema.data import DataConfig
 
 # Every field that a layout takes from the config, with values that are not the defaults.
 LAYOUT = {

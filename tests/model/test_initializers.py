@@ -11,7 +11,7 @@ import pytest
 from windownet.data.batches import Batch
 from windownet.model.initializers import Initializers
 from windownet.model.network import WindowNetwork
-from windownet.schema import InitConfig
+from windownet.schema.network import InitConfig
 
 I, O = 320, 80  # noqa: E741
 # Variance, and the largest value in standard deviations: sqrt(3) for a uniform distribution, and 2 over what cutting

@@ -12,7 +12,7 @@ from windownet.autodiff import ops, value_and_grad
 from windownet.data.batches import Batch
 from windownet.model import reference
 from windownet.model.network import WindowNetwork
-from windownet.schema import Nonlinearity
+from windownet.schema.choices import Nonlinearity
 
 B, W, U, V, D, F, L = 7, 5, 6, 11, 4, 3, 5
 

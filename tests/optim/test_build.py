@@ -10,11 +10,13 @@ import numpy as np
 import optax
 import pytest
 
-from windownet import config, schema
+from windownet import config
 from windownet.autodiff import RowSparse
 from windownet.errors import InputError
 from windownet.optim import build
 from windownet.optim.rowwise import rowwise
+from windownet.schema.config import Config
+from windownet.schema.training import OptimizerConfig
 
 RATE, DECAY = 0.03, 0.1
 # Every number differs from its default, so that one that is not handed on shows.
@@ -32,11 +34,11 @@ EXPECTED = {
     "radam": lambda c, rate: optax.radam(rate, c.b1, c.b2, c.eps),
     "lion": lambda c, rate: optax.lion(rate, c.b1, c.b2, weight_decay=0),
 }
-NAMES = get_args(schema.OptimizerConfig.model_fields["name"].annotation)
+NAMES = get_args(OptimizerConfig.model_fields["name"].annotation)
 START = np.array([1.0, -2.0, 3.0])
 
 
-def make(name: str, decay: float | None = None, **sections: dict[str, Any]) -> schema.Config:
+def make(name: str, decay: float | None = None, **sections: dict[str, Any]) -> Config:
     decay = (DECAY if name == "adamw" else 0.0) if decay is None else decay
     o = {"name": name, **NUMBERS, "weight_decay": decay} | sections.pop("optimizer", {})
     return config.parse({"optimizer": o, **sections}, "test")
@@ -140,7 +142,7 @@ def arrays() -> Any:
     return jax.tree.map(lambda x: np.asarray(x, np.float32), PARAMS)
 
 
-def updates_of(c: schema.Config, gradients: Any) -> dict[str, np.ndarray]:
+def updates_of(c: Config, gradients: Any) -> dict[str, np.ndarray]:
     optimizer = build.build(c, 10)
     updates = jax.jit(lambda g, p: optimizer.update(g, optimizer.init(p), p)[0])(gradients, arrays())
     return {build.by_path.name_of(path): np.asarray(leaf) for path, leaf in jax.tree.leaves_with_path(updates)}
@@ -163,7 +165,7 @@ def test_decay_leaves_biases_and_what_is_asked_alone() -> None:
         updates = updates_of(make("lion", 0.5, optimizer={"undecayed": list(undecayed)}), zeros())
         assert {name for name, leaf in updates.items() if leaf.any()} == expected
         np.testing.assert_allclose(updates["capitals"], -RATE * 0.5 * PARAMS["capitals"], rtol=1e-6)
-    assert schema.OptimizerConfig().undecayed == ("*.b", "*.slope")
+    assert OptimizerConfig().undecayed == ("*.b", "*.slope")
 
 
 def test_clipping() -> None:
@@ -222,7 +224,7 @@ def touched(steps: int, each: int) -> np.ndarray:
     return np.stack([*rows, np.arange(8)])
 
 
-def train(c: schema.Config, each: int = 3) -> np.ndarray:
+def train(c: Config, each: int = 3) -> np.ndarray:
     optimizer = build.build_rowwise(c, 24)
     traces = []
 
@@ -287,7 +289,7 @@ def test_lazy_differs_where_a_row_was_missed_and_only_there() -> None:
 FACTORS = (1.0, 0.3, 0.3, 0.05, 2.0)
 
 
-def run_of_epochs(c: schema.Config, renewed: bool = True) -> np.ndarray:
+def run_of_epochs(c: Config, renewed: bool = True) -> np.ndarray:
     """The table after epochs of 8 steps, each with its factor of the rate; touched rows are few and seldom."""
 
     def one(params: Any, state: Any, rows: Any, k: Any, factor: Any) -> Any:

@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from windownet import config, schema
+from windownet import config
 from windownet.optim import missed, schedules
+from windownet.schema.curves import ScheduleConfig
 
-NAMES = get_args(schema.ScheduleConfig.model_fields["name"].annotation)
+NAMES = get_args(ScheduleConfig.model_fields["name"].annotation)
 PEAK = 0.3
 # Every number differs from its default, so that one that is not handed on shows.
 NUMBERS = {
@@ -164,7 +165,7 @@ def test_the_shortest_runs_have_rates(name: str, steps: int) -> None:
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("numbers", [{}, {"every": 0.21, "start": 1e-9, "final": 1e-12}])
 def test_nothing_is_below_the_lowest(name: str, numbers: dict[str, Any]) -> None:
-    curve = schema.ScheduleConfig(name=name, **{**NUMBERS, **numbers})
+    curve = ScheduleConfig(name=name, **{**NUMBERS, **numbers})
     assert curve.lowest() > 0
     # With 7 steps, 0.21 of them are 1.
     for steps in (1, 2, 7, 40):

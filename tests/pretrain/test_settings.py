@@ -6,7 +6,7 @@ import pytest
 
 from windownet.config import load_as
 from windownet.pretrain.settings import PretrainConfig, PretrainSection
-from windownet.schema import Config
+from windownet.schema.config import Config
 
 CONFIGS = sorted(Path(__file__).parents[2].joinpath("configs").glob("pretrain_*.toml"))
 

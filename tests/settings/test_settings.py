@@ -7,10 +7,11 @@ from typing import get_args
 import pytest
 
 import config_document
-from windownet import config as config_module, schema
+from windownet import config as config_module
 from windownet.errors import InputError
 from windownet.pretrain.settings import PretrainConfig
-from windownet.schema import Config
+from windownet.schema.config import Config
+from windownet.schema.curves import ScheduleConfig
 from windownet.settings import document, presets
 from windownet.settings.difference import Difference, differences
 from windownet.settings.fields import sections, settings, unused
@@ -133,7 +134,7 @@ def test_fields_that_others_make_idle_are_named(sections, line):
 
 def test_what_a_field_needs_are_choices_of_its_section():
     of_schedule = {setting.name for key, setting in SETTINGS.items() if setting.needs and key.startswith("schedule.")}
-    assert of_schedule == set(schema.ScheduleConfig.model_fields) - {"name", "warmup", "others"}
+    assert of_schedule == set(ScheduleConfig.model_fields) - {"name", "warmup", "others"}
     for setting in SETTINGS.values():
         if setting.needs:
             assert set(setting.choices) <= set(

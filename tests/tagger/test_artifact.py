@@ -11,7 +11,7 @@ import safetensors.numpy
 
 from windownet.data.vocabulary import Normalization, Vocabulary
 from windownet.errors import InputError
-from windownet.schema import Config
+from windownet.schema.config import Config
 from windownet.tagger import artifact
 from windownet.tagger.artifact import Artifact
 

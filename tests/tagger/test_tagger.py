@@ -7,7 +7,7 @@ from windownet.data.batches import encode
 from windownet.data.features import capitalization
 from windownet.data.sentences import Sentence
 from windownet.data.vocabulary import PADDING, Normalization, Vocabulary
-from windownet.schema import Config
+from windownet.schema.config import Config
 from windownet.tagger import tagger
 from windownet.tagger.artifact import Artifact, network, save
 from windownet.tagger.tagger import Predictor, Tagger, by_sentence, score, unseen_types

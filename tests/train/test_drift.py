@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from windownet.cli import main
 from windownet.data.vectors import write_word2vec_text
 from windownet.train.drift import of_tables
-from windownet.train.log import drift_lines
+from windownet.verbs.vectors import drift_lines
 
 NAMES = ("<padding>", "<rare>", "tv", "telly", "television", "rome")
 START = np.array([[9, 9], [9, 9], [1, 0], [1, 0.2], [1, 0.1], [0, 1]], np.float32)
@@ -21,7 +21,7 @@ def test_what_moved_and_what_was_left_behind() -> None:
     end = START.copy()
     end[0] = [0, 0]
     end[[2, 3]] = [[0, 1], [0.2, 1]]
-    drift = of_tables(NAMES, START, end, COUNTS, words=2, neighbours=1)
+    drift = of_tables(NAMES, START, end, COUNTS, words=2, neighbours=1, examined=9)
     assert (drift.words, drift.trained, drift.untouched, drift.examined) == (4, 3, 2, 3)
     assert drift.distance == pytest.approx((np.sqrt(2) + np.hypot(0.8, 0.8) + 0) / 3)
     assert [moved.word for moved in drift.most] == ["tv", "telly"]
@@ -39,7 +39,7 @@ def test_what_moved_and_what_was_left_behind() -> None:
 
 
 def test_nothing_moved() -> None:
-    drift = of_tables(NAMES, START, START, COUNTS, neighbours=2)
+    drift = of_tables(NAMES, START, START, COUNTS, words=2, neighbours=2, examined=9)
     assert (drift.untouched, drift.distance, drift.kept) == (4, 0, 1)
     assert drift.gap_before == drift.gap_after
     assert drift.most == ()
@@ -50,13 +50,13 @@ def test_nothing_moved() -> None:
 
 
 def test_no_word_trained_and_fewer_words_than_neighbours() -> None:
-    drift = of_tables(NAMES, START, START, np.zeros(6, int), neighbours=10)
+    drift = of_tables(NAMES, START, START, np.zeros(6, int), words=2, neighbours=10, examined=9)
     assert (drift.trained, drift.examined, drift.pairs, drift.most) == (0, 0, 0, ())
     assert drift.to_json()["distance"] is None
     assert drift_lines(drift)[1:] == [
         "no word of the table is in training text, so there is none that training could move"
     ]
-    alone = of_tables(NAMES[:3], START[:3], -START[:3], COUNTS[:3])
+    alone = of_tables(NAMES[:3], START[:3], -START[:3], COUNTS[:3], words=2, neighbours=10, examined=9)
     assert alone.most[0].before == ()
 
 

@@ -8,11 +8,12 @@ import jax
 import numpy as np
 import pytest
 
-from windownet import config, schema
+from windownet import config
 from windownet.data.batches import Batch
 from windownet.data.vocabulary import RARE
 from windownet.model.network import WindowNetwork
 from windownet.optim.build import build_rowwise
+from windownet.schema.config import Config
 from windownet.train import scheduled
 from windownet.train.prepare import prepare
 from windownet.train.step import Training, TrainState
@@ -32,7 +33,7 @@ def stack(steps: int) -> Batch:
     return Batch(rows, words, capitals, tags, np.ones((steps, 8), bool))
 
 
-def make(others: dict[str, Any], momentum: float = BEGIN["momentum"]) -> schema.Config:
+def make(others: dict[str, Any], momentum: float = BEGIN["momentum"]) -> Config:
     tree: dict[str, Any] = {
         "regularization": {field: BEGIN[field] for field in list(BEGIN)[:4]},
         "words": {"anchor": BEGIN["anchor"]},

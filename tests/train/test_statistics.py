@@ -14,7 +14,7 @@ from windownet.data.batches import Batch
 from windownet.model.network import WindowNetwork
 from windownet.optim import missed
 from windownet.optim.rowwise import rowwise
-from windownet.schema import Nonlinearity
+from windownet.schema.choices import Nonlinearity
 from windownet.train import statistics
 from windownet.train.step import Step, Training
 

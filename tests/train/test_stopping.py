@@ -3,7 +3,7 @@ import optax
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from windownet.schema import ScheduleConfig
+from windownet.schema.curves import ScheduleConfig
 from windownet.train.stopping import is_over, rate_factor
 
 

@@ -14,8 +14,7 @@ from click.testing import CliRunner, Result
 from windownet import experiment
 from windownet.cli import main
 from windownet.errors import InputError
-from windownet.train import picture
-from windownet.verbs import written
+from windownet.verbs import picture, written
 
 TEXT = "ann B-PER\nmet O\nbob B-PER\n\nrome B-LOC\nslept O\n\n" * 8
 
@@ -244,7 +243,7 @@ def test_matplotlib_is_missed_before_the_runs(config: Path, tmp_path: Path, monk
 )
 def test_a_figure_is_what_its_suffix_says(tmp_path: Path, name: str, begin: bytes) -> None:
     pytest.importorskip("matplotlib", reason="draws a figure")
-    picture.save(picture.blank("--figure"), "--figure", tmp_path / name)
+    picture.save(picture.blank("--figure", height=3), "--figure", tmp_path / name)
     assert (tmp_path / name).read_bytes().startswith(begin)
 
 

@@ -14,7 +14,7 @@ from windownet.data.sentences import Sentence
 from windownet.data.tags import convert, spans
 from windownet.data.vector_file import Options
 from windownet.data.vocabulary import RARE, Normalization, Vocabulary
-from windownet.schema import Config
+from windownet.schema.config import Config
 
 FEW_MENTIONS = 20
 LONG_SENTENCE = 200

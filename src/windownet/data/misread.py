@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from windownet.data.sentences import Sentence
 from windownet.data.tags import problem, remedy, spans
-from windownet.schema import DataConfig
+from windownet.schema.data import DataConfig
 
 # No text has so few different words; a column of parts of speech has.
 _FEW_FORMS = 50

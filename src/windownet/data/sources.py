@@ -11,7 +11,7 @@ from windownet.data import columns, demo, hub
 from windownet.data.sentences import Sentence
 from windownet.data.tags import spans, to_iob2
 from windownet.errors import InputError
-from windownet.schema import DataConfig
+from windownet.schema.data import DataConfig
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Collection, Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
-SCHEMES = ("IO", "IOB1", "IOB2", "BIOES")
+from windownet.schema.choices import Scheme
+
+SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
 
 _PREFIXES = {"IO": ("I",), "IOB1": ("B", "I"), "IOB2": ("B", "I"), "BIOES": ("B", "I", "E", "S")}
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self, TypedDict
+from typing import NamedTuple, Self, TypedDict, get_args
 
 import numpy as np
 
@@ -35,8 +35,9 @@ from windownet.data.vector_formats import (
     text_width,
 )
 from windownet.errors import InputError
+from windownet.schema.choices import VectorFormat
 
-FORMATS = ("glove", "word2vec", "word2vec-binary", "npy", "safetensors")
+FORMATS: tuple[VectorFormat, ...] = get_args(VectorFormat)
 
 _WIDEST = 65_536
 _HEADER = re.compile(rb"[ \t]*(\d{1,18})[ \t]+(\d{1,18})[ \t\r]*")

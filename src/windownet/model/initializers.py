@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from windownet.schema import InitConfig
+from windownet.schema.network import InitConfig
 
 _WEIGHTS: dict[str, Callable[..., jax.Array]] = {
     "glorot_uniform": jax.nn.initializers.glorot_uniform(),

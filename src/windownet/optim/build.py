@@ -8,7 +8,9 @@ from windownet.optim import by_path, missed, schedules
 from windownet.optim.by_step import by_step
 from windownet.optim.missed import Missed
 from windownet.optim.rowwise import Rowwise, rowwise
-from windownet.schema import Config, OptimizerConfig, replace
+from windownet.schema.config import Config
+from windownet.schema.keys import replace
+from windownet.schema.training import OptimizerConfig
 
 TABLE = "words"
 _SMALL_EPS = 1e-7

@@ -7,7 +7,10 @@ run's end, where it stays as it ends or goes on falling. Shares of the run are r
 import jax.numpy as jnp
 import optax
 
-from windownet.schema import Config, Curve, OptimizerConfig, ScheduleConfig, value
+from windownet.schema.config import Config
+from windownet.schema.curves import Curve, ScheduleConfig
+from windownet.schema.keys import value
+from windownet.schema.training import OptimizerConfig
 
 WORD_DROPOUT = "regularization.word_dropout"
 

@@ -5,7 +5,7 @@ from typing import Any, Literal
 import pydantic
 from pydantic import Field
 
-from windownet.schema import Count, Schema, Section, Width
+from windownet.schema.section import Count, Schema, Section, Width
 
 # What suits ranking, found on 4.8 million words: its gradients are smaller, its network wants more steps.
 _OF_RANKING = {"learning_rate": 0.2, "accumulator": 0.01, "block": 2048}

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from windownet.schema import Schema
+from windownet.schema.section import Schema
 from windownet.settings.document import value
 from windownet.settings.fields import settings
 

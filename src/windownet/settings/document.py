@@ -4,13 +4,14 @@ import textwrap
 
 import tomli_w
 
-from windownet.schema import Config, Schema, Section
+from windownet.schema.config import Config
+from windownet.schema.section import Schema, Section
 from windownet.settings.fields import sections, settings
 
 _HEAD = """\
 # The config
 
-Written by `scripts/config_document.py` from the schema in [`schema.py`](../src/windownet/schema.py).
+Written by `scripts/config_document.py` from the schema in [`schema/`](../src/windownet/schema).
 
 A config is TOML; what it leaves out has its default. `section.key=value` on the command line changes one field, with a
 value in TOML; quotes may be left out where nothing else is meant: `model.nonlinearity=gelu`, `data.drop_types=[MISC]`.

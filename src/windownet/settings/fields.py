@@ -8,7 +8,9 @@ from typing import Any
 import annotated_types
 from pydantic.fields import FieldInfo
 
-from windownet.schema import Config, Curve, Schema
+from windownet.schema.config import Config
+from windownet.schema.curves import Curve
+from windownet.schema.section import Schema
 
 _TYPES = {bool: "true or false", int: "integer", float: "number", str: "text"}
 

@@ -21,7 +21,7 @@ from windownet.data.features import CAPITALIZATION
 from windownet.data.vocabulary import Normalization, Vocabulary
 from windownet.errors import InputError
 from windownet.model.network import Params, WindowNetwork
-from windownet.schema import Config
+from windownet.schema.config import Config
 
 _WEIGHTS = "model.safetensors"
 # As `windownet pretrain` names them.

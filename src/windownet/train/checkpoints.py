@@ -11,7 +11,7 @@ from windownet import checkpoint, config as config_module, machine, resume
 from windownet.checkpoint import Checkpoint
 from windownet.errors import InputError
 from windownet.resume import CONFIG
-from windownet.schema import Config
+from windownet.schema.config import Config
 from windownet.tagger import artifact
 from windownet.train import run_folder
 from windownet.train.environment import require_same_data

@@ -20,6 +20,8 @@ from windownet.train import environment, run_folder
 from windownet.train.prepare import Prepared, prepare
 from windownet.train.step import Training
 
+_NEIGHBOURS, _EXAMINED = 10, 1000
+
 
 @dataclass(frozen=True)
 class Moved:
@@ -82,14 +84,12 @@ class Drift:
         return {**{key: plain(value) for key, value in vars(self).items()}, "most": most}
 
 
-def of_run(artifact: Artifact, words: int = 20, neighbours: int = 10, examined: int = 1000) -> Drift:
+def of_run(artifact: Artifact, words: int) -> Drift:
     """Compare a run's word table with what the run began with.
 
     Args:
       artifact: the run's model.
       words: how many of the words that moved most to tell of.
-      neighbours: how many nearest words of a word are looked at.
-      examined: at most so many trained words, the most frequent, have their nearest words looked for.
 
     Raises:
       InputError: the run's data or vectors are gone or have changed since. Of a model that lies in no run's folder
@@ -109,7 +109,7 @@ def of_run(artifact: Artifact, words: int = 20, neighbours: int = 10, examined: 
     first = jax.jit(training.init)(jax.random.key(artifact.config.train.seed), table.pretrained, table.found)
     counts = np.bincount(prepared.train.words[prepared.train.positions], minlength=len(prepared.vocabulary))
     start, end = np.asarray(first.params[TABLE]), np.asarray(artifact.params[TABLE])
-    return of_tables(artifact.vocabulary.words, start, end, counts, words, neighbours, examined)
+    return of_tables(artifact.vocabulary.words, start, end, counts, words, _NEIGHBOURS, _EXAMINED)
 
 
 def _require_same_data(path: Path, prepared: Prepared) -> None:
@@ -131,9 +131,9 @@ def of_tables(
     start: np.ndarray,
     end: np.ndarray,
     counts: np.ndarray,
-    words: int = 20,
-    neighbours: int = 10,
-    examined: int = 1000,
+    words: int,
+    neighbours: int,
+    examined: int,
 ) -> Drift:
     """Compare two tables of the same words.
 
@@ -142,9 +142,9 @@ def of_tables(
       start: floats [V, D] before training.
       end: [V, D] after it.
       counts: int [V], how often training text has each word.
-      words: as in `of_run`.
-      neighbours: as in `of_run`.
-      examined: as in `of_run`.
+      words: how many of the words that moved most to tell of.
+      neighbours: how many nearest words of a word are looked at.
+      examined: at most so many trained words, the most frequent, have their nearest words looked for.
     """
     named = np.arange(len(names)) > max(PADDING, RARE)
     distances = np.linalg.norm(end.astype(np.float64) - start, axis=1)

@@ -5,28 +5,16 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Protocol
 
-from rich.cells import cell_len
-from rich.console import Console, ConsoleOptions, RenderableType
+from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table
-from rich.text import Text
 
 from windownet import checkpoint
-from windownet.data.scores import Figures, Scores
-from windownet.train.drift import Drift
-
-_PERCENTS = ("precision", "recall", "F1")
-_COUNTS = ("gold", "predicted", "correct")
-# Wider than any other column, so that it alone is folded.
-_FOLDED = 12
-_UNBOUNDED = 10_000
-
-Level = Literal["debug", "info", "warning", "error"]
+from windownet.data.scores import Scores
+from windownet.train.levels import LEVELS, Level
 
 
 class Logger(Protocol):
@@ -75,7 +63,7 @@ class RunLog:
         self.console = console
         self.foreign: OSError | None = None
         self._path = metrics
-        self._level = get_args(Level).index(level)
+        self._level = LEVELS.index(level)
         self._loggers, self._writers = loggers, writers
         self._progress: Progress | None = None
         self._task: TaskID | None = None
@@ -97,7 +85,7 @@ class RunLog:
             self.console.print(f"[bold yellow]warning:[/] {escape(text)}", highlight=False, soft_wrap=True)
 
     def _shows(self, level: Level) -> bool:
-        return get_args(Level).index(level) >= self._level
+        return LEVELS.index(level) >= self._level
 
     @contextmanager
     def telling(self, step: int, metrics_bytes: int) -> Iterator[None]:
@@ -194,86 +182,3 @@ class RunLog:
             if logger not in self._writers:
                 self.foreign = error
             raise
-
-
-def scores_table(title: str, scores: Scores) -> RenderableType:
-    """Precision, recall and F1, percent, by type and over all.
-
-    No figure is ever cut: on a terminal too narrow for all, the counts are left out; on one narrower still there are
-    lines instead of a table.
-    """
-    return _ScoresTable(title, scores)
-
-
-@dataclass(frozen=True)
-class _ScoresTable:
-    title: str
-    scores: Scores
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table | Text]:
-        rows = [*self.scores.by_type.items(), ("all", self.scores)]
-        # A longer type is folded before a column is left out.
-        fold = max(0, max(cell_len(name) for name, _ in rows) - _FOLDED)
-        for counts in (True, False):
-            table = self._table(rows, counts)
-            width = table.__rich_measure__(console, options.update_width(_UNBOUNDED)).maximum
-            if width - fold <= options.max_width:
-                yield table
-                return
-        yield Text(self.title)
-        for name, figures in rows:
-            yield Text(
-                f"{name}: "
-                + ", ".join(f"{head} {value}" for head, value in zip(_PERCENTS, _percents(figures), strict=True))
-            )
-
-    def _table(self, rows: Sequence[tuple[str, Figures]], counts: bool) -> Table:
-        table = Table(title=Text(self.title), title_justify="left")
-        table.add_column("type", overflow="fold")
-        for head in (*_PERCENTS, *(_COUNTS if counts else ())):
-            table.add_column(head, justify="right")
-        for number, (name, figures) in enumerate(rows, start=2):
-            counted = map(str, (figures.gold, figures.predicted, figures.correct) if counts else ())
-            # Over all stands apart from the types.
-            table.add_row(Text(name), *_percents(figures), *counted, end_section=number == len(rows))
-        return table
-
-
-def _percents(figures: Figures) -> Iterator[str]:
-    return (f"{value:.2f}" for value in (figures.precision, figures.recall, figures.f1))
-
-
-def drift_lines(drift: Drift) -> list[str]:
-    """How the word table moved, in sentences; of nothing that there are no words for."""
-    lines = [
-        f"{drift.words:,} words, {drift.trained:,} of them in training text; "
-        f"{drift.untouched:,} vectors are bit for bit what they were"
-    ]
-    if not drift.trained:
-        return [*lines, "no word of the table is in training text, so there is none that training could move"]
-    if not drift.distance:
-        return [*lines, "no word in training text moved"]
-    lines += [
-        f"words in training text moved by {drift.distance:.3f} on average, from a length of {drift.length:.3f}",
-        f"of their nearest words {100 * drift.kept:.0f} % still are ({drift.examined:,} words examined)",
-    ]
-    if drift.pairs:
-        lines.append(
-            f"cosine with former nearest words that did not train: {drift.gap_before:.3f} before, "
-            f"{drift.gap_after:.3f} after ({drift.pairs:,} pairs)"
-        )
-    return lines
-
-
-def drift_table(drift: Drift, neighbours: int = 4) -> Table:
-    """The words that moved most as a table for a terminal."""
-    table = Table(title="words that moved most", title_justify="left")
-    table.add_column("word")
-    for name in ("in training", "distance", "cosine"):
-        table.add_column(name, justify="right")
-    table.add_column("nearest before")
-    table.add_column("nearest after")
-    for moved in drift.most:
-        near = (escape(", ".join(words[:neighbours])) for words in (moved.before, moved.after))
-        table.add_row(escape(moved.word), f"{moved.count:,}", f"{moved.distance:.3f}", f"{moved.cosine:.3f}", *near)
-    return table

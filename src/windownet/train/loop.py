@@ -23,7 +23,8 @@ from windownet.tagger.artifact import Artifact
 from windownet.tagger.tagger import Predictor, Tagger, by_sentence, score
 from windownet.train import environment, run_folder, scheduled
 from windownet.train.checkpoints import Checkpoints, Progress, require_own_folder
-from windownet.train.log import Level, Logger, RunLog
+from windownet.train.levels import Level
+from windownet.train.log import Logger, RunLog
 from windownet.train.prepare import Prepared
 from windownet.train.scheduled import Scheduled
 from windownet.train.statistics import not_finite

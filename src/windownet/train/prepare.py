@@ -18,7 +18,8 @@ from windownet.errors import InputError
 from windownet.model.initializers import Initializers
 from windownet.model.network import WindowNetwork
 from windownet.optim import by_path, schedules
-from windownet.schema import Config, OptimizerConfig
+from windownet.schema.config import Config
+from windownet.schema.training import OptimizerConfig
 from windownet.tagger import artifact
 from windownet.train import word_table
 from windownet.train.word_table import WordTable

@@ -13,7 +13,7 @@ from windownet.autodiff.report import Report
 from windownet.data.batches import Batch, Windows
 from windownet.model import reference
 from windownet.model.network import Params
-from windownet.schema import Config
+from windownet.schema.config import Config
 from windownet.train.prepare import Prepared, prepare
 
 _WINDOWS = 64

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from windownet.model.network import WindowNetwork
 from windownet.optim import schedules
 from windownet.optim.build import build_rowwise
-from windownet.schema import Config
+from windownet.schema.config import Config
 from windownet.train.step import Training, TrainState
 
 _OF_NETWORK = {

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from windownet.schema import ScheduleConfig
+from windownet.schema.curves import ScheduleConfig
 
 
 def is_over(dev_f1: Sequence[float], patience: int) -> bool:

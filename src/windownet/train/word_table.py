@@ -10,7 +10,8 @@ from windownet.data import vectors
 from windownet.data.vector_file import Options
 from windownet.data.vectors import Filled, Match
 from windownet.data.vocabulary import RARE, Vocabulary
-from windownet.schema import Config, WordsConfig
+from windownet.schema.config import Config
+from windownet.schema.data import WordsConfig
 
 # Training words where fine-tuning overtook the frozen table: 6,600 on WNUT-17, 2,500 on UNER-EWT, 5,000 on BTC; their
 # geometric mean, rounded (scripts/freeze_or_finetune.py, docs/measurements.md).

@@ -1,1 +1,1 @@
-"""The verbs that `cli.py` does not hold itself. What one needs is imported when it runs."""
+"""The verbs, which `cli.py` puts together. What one needs is imported when it runs."""

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import click
 
-_PATH = click.Path(path_type=Path)
+from windownet.verbs.arguments import PATH
 
 
 @click.command()
-@click.argument("file", type=_PATH)
+@click.argument("file", type=PATH)
 @click.option("--preset", metavar="NAME", help="One of a published tagger: cs224d, cs224n-a3 or senna-wll.")
 def init(file: Path, preset: str | None) -> None:
     """Write a commented config to FILE, which must not exist: every field with its default, or a preset."""
@@ -27,7 +27,7 @@ def init(file: Path, preset: str | None) -> None:
 
 
 @click.command("config")
-@click.argument("config", type=_PATH)
+@click.argument("config", type=PATH)
 @click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
 def show(config: Path, settings: tuple[str, ...]) -> None:
     """Print CONFIG, a tagger's or one of word vectors, complete with its defaults: TOML that trains the same."""
@@ -46,8 +46,8 @@ def show(config: Path, settings: tuple[str, ...]) -> None:
 
 
 @click.command()
-@click.argument("first", metavar="A", type=_PATH)
-@click.argument("second", metavar="B", type=_PATH)
+@click.argument("first", metavar="A", type=PATH)
+@click.argument("second", metavar="B", type=PATH)
 def diff(first: Path, second: Path) -> None:
     """Show in which fields two configs differ.
 
@@ -61,7 +61,7 @@ def diff(first: Path, second: Path) -> None:
     from windownet import config as config_module
     from windownet.errors import InputError
     from windownet.pretrain.settings import PretrainConfig
-    from windownet.schema import Config
+    from windownet.schema.config import Config
     from windownet.settings import difference
 
     files = difference.file(first), difference.file(second)
@@ -85,9 +85,9 @@ def diff(first: Path, second: Path) -> None:
 
 
 @click.command()
-@click.argument("config", type=_PATH)
+@click.argument("config", type=PATH)
 @click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--png", type=_PATH, help="Draw it into this .png as well (needs matplotlib).")
+@click.option("--png", type=PATH, help="Draw it into this .png as well (needs matplotlib).")
 def schedule(config: Path, settings: tuple[str, ...], png: Path | None) -> None:
     """Draw the learning rate over the run of CONFIG, and print it at the steps where it turns.
 
@@ -99,8 +99,9 @@ def schedule(config: Path, settings: tuple[str, ...], png: Path | None) -> None:
 
     from windownet import config as config_module
     from windownet.errors import InputError
-    from windownet.train import picture, rate_curve
+    from windownet.train import rate_curve
     from windownet.train.prepare import prepare
+    from windownet.verbs import picture, rate_chart
 
     if png is not None:
         picture.require_format("--png", png, ["png"])
@@ -112,6 +113,6 @@ def schedule(config: Path, settings: tuple[str, ...], png: Path | None) -> None:
         steps = steps_an_epoch * resolved.train.epochs
         click.echo(f"warning: {error}; drawn for a run of {steps:,} steps", err=True)
     curve = rate_curve.of(resolved, steps_an_epoch)
-    rate_curve.show(curve, Console())
+    rate_chart.show(curve, Console())
     if png is not None:
-        rate_curve.draw(curve, png)
+        rate_chart.draw(curve, png)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from windownet.verbs.arguments import PATH
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("config", type=click.Path(path_type=Path))
+@click.argument("config", type=PATH)
 @click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
 def lint(config: Path, settings: tuple[str, ...], as_json: bool) -> None:

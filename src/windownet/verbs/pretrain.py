@@ -5,18 +5,15 @@ from pathlib import Path
 import click
 
 from windownet.errors import InputError
-
-_FOLDER = click.Path(path_type=Path)
+from windownet.verbs.arguments import PATH
 
 
 @click.command()
-@click.argument("config", type=_FOLDER, required=False)
+@click.argument("config", type=PATH, required=False)
 @click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option(
-    "--run-dir", type=_FOLDER, help="Folder to write; by default the first free one of runs/NAME, runs/NAME-2."
-)
+@click.option("--run-dir", type=PATH, help="Folder to write; by default the first free one of runs/NAME, runs/NAME-2.")
 @click.option("--replace", is_flag=True, help="Replace the run that is in --run-dir.")
-@click.option("--resume", type=_FOLDER, metavar="RUN", help="Go on with a run that was cut off; no CONFIG then.")
+@click.option("--resume", type=PATH, metavar="RUN", help="Go on with a run that was cut off; no CONFIG then.")
 def pretrain(
     config: Path | None, settings: tuple[str, ...], run_dir: Path | None, replace: bool, resume: Path | None
 ) -> None:

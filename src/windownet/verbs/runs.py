@@ -5,9 +5,11 @@ from pathlib import Path
 
 import click
 
+from windownet.verbs.arguments import PATH
+
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path), default="runs", metavar="[DIR]")
+@click.argument("folder", type=PATH, default="runs", metavar="[DIR]")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object a run instead of a table.")
 def runs(folder: Path, as_json: bool) -> None:
     """List the runs of taggers in DIR (runs), the one of the highest dev F1 first.
@@ -19,7 +21,7 @@ def runs(folder: Path, as_json: bool) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from windownet.train.runs import find
+    from windownet.verbs.run_list import find
 
     warnings: list[str] = []
     found = find(folder, warnings.append)

@@ -11,11 +11,11 @@ import click
 
 from windownet.errors import InputError
 from windownet.verbs import streams, written
+from windownet.verbs.arguments import PATH
 
 if TYPE_CHECKING:
     from windownet.experiment import Outcome
 
-_PATH = click.Path(path_type=Path)
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 _MOST_RUNS = 10_000
 
@@ -41,14 +41,14 @@ class Row(NamedTuple):
 
 
 @click.command()
-@click.argument("config", type=_PATH)
+@click.argument("config", type=PATH)
 @click.argument("settings", nargs=-1, required=True, metavar="KEY=VALUES...")
 @click.option(
     "--figure",
-    type=_PATH,
+    type=PATH,
     help="Draw test F1, or dev F1 where there is no test part, into this .png, .svg or .pdf (needs matplotlib).",
 )
-@click.option("--json", "json_file", type=_PATH, help="Write every run to this file, as soon as it has finished.")
+@click.option("--json", "json_file", type=PATH, help="Write every run to this file, as soon as it has finished.")
 def sweep(config: Path, settings: tuple[str, ...], figure: Path | None, json_file: Path | None) -> None:
     """Train CONFIG with every combination of VALUES, and print a table of their scores.
 
@@ -60,7 +60,7 @@ def sweep(config: Path, settings: tuple[str, ...], figure: Path | None, json_fil
     from rich.console import Console
 
     from windownet import config as config_module, experiment
-    from windownet.train import picture
+    from windownet.verbs import picture
 
     texts = dict(_texts(setting) for setting in settings)
     if len(texts) < len(settings):
@@ -193,16 +193,17 @@ def _texts(setting: str) -> tuple[str, list[str]]:
 
 
 def _values(config: Path, key: str, texts: Mapping[str, Sequence[str]]) -> list[Any]:
-    from windownet import config as config_module, schema
+    from windownet import config as config_module
+    from windownet.schema.keys import value
 
     # A value may be allowed only beside another key's.
     beside = [f"{other}={parts[0]}" for other, parts in texts.items() if other != key]
     values: list[Any] = []
     for part in texts[key]:
-        value = schema.value(config_module.load(config, [*beside, f"{key}={part}"]), key)
-        if value in values:
+        found = value(config_module.load(config, [*beside, f"{key}={part}"]), key)
+        if found in values:
             raise InputError(f"argument {key!r}: required values that differ, got {part!r} twice; leave one out")
-        values.append(value)
+        values.append(found)
     return values
 
 

@@ -6,29 +6,26 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from windownet.errors import InputError
+from windownet.train.levels import LEVELS, Level
+from windownet.verbs.arguments import PATH
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from windownet.schema import Config
+    from windownet.schema.config import Config
     from windownet.train.loop import Result
     from windownet.train.prepare import Prepared
 
-_FOLDER = click.Path(path_type=Path)
-_LEVELS = ("debug", "info", "warning", "error")
-
 
 @click.command()
-@click.argument("config", type=_FOLDER, required=False)
+@click.argument("config", type=PATH, required=False)
 @click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option(
-    "--run-dir", type=_FOLDER, help="Folder to write; by default the first free one of runs/NAME, runs/NAME-2."
-)
+@click.option("--run-dir", type=PATH, help="Folder to write; by default the first free one of runs/NAME, runs/NAME-2.")
 @click.option("--replace", is_flag=True, help="Replace the run that is in --run-dir.")
-@click.option("--resume", type=_FOLDER, metavar="RUN", help="Go on with a run that was cut off; no CONFIG then.")
+@click.option("--resume", type=PATH, metavar="RUN", help="Go on with a run that was cut off; no CONFIG then.")
 @click.option("--quiet", is_flag=True, help="Show warnings and what came of it, nothing else; --log-level warning.")
 @click.option(
-    "--log-level", "level", type=click.Choice(_LEVELS), default="info", show_default=True, help="Least to be shown."
+    "--log-level", "level", type=click.Choice(LEVELS), default="info", show_default=True, help="Least to be shown."
 )
 def train(
     config: Path | None,
@@ -37,7 +34,7 @@ def train(
     replace: bool,
     resume: Path | None,
     quiet: bool,
-    level: Any,
+    level: Level,
 ) -> None:
     """Train a tagger as CONFIG says; keep the best epoch in RUN/model and the last in RUN/last.
 
@@ -67,7 +64,7 @@ def train(
             run_dir = run_folder.create_next(config, resolved.to_toml())
         elif resume is None:
             run_folder.create(run_dir, resolved.to_toml(), replace)
-        _introduce(prepared, run_dir, console, _LEVELS.index(level))
+        _introduce(prepared, run_dir, console, LEVELS.index(level))
         result = loop.train(prepared, run_dir, console, resume=resume is not None, level=level)
     except KeyboardInterrupt as error:
         # Before its first step, a run does not tell of it.
@@ -110,8 +107,8 @@ def _introduce(prepared: "Prepared", folder: Path, console: "Console", level: in
     from windownet.train.cautions import cautions
     from windownet.train.prepare import unseen_types
 
-    def show(line: str, at: str) -> None:
-        if _LEVELS.index(at) >= level:
+    def show(line: str, at: Level) -> None:
+        if LEVELS.index(at) >= level:
             style = "yellow" if at == "warning" else None
             console.print(line, style=style, highlight=False, soft_wrap=True, markup=False)
 
@@ -137,7 +134,7 @@ def _introduce(prepared: "Prepared", folder: Path, console: "Console", level: in
 def _show(result: "Result") -> None:
     from rich.console import Console
 
-    from windownet.train.log import scores_table
+    from windownet.train.scores_table import scores_table
 
     out = Console()
     for part, scores in (("dev", result.dev), ("test", result.test)):

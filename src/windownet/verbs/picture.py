@@ -7,6 +7,7 @@ from typing import Any
 from windownet.errors import InputError
 
 FORMATS = ("png", "svg", "pdf")
+_WIDTH = 7
 
 
 def require_format(option: str, file: Path, formats: Sequence[str] = FORMATS) -> None:
@@ -19,13 +20,12 @@ def require_format(option: str, file: Path, formats: Sequence[str] = FORMATS) ->
         )
 
 
-def blank(option: str, width: float = 7, height: float = 3) -> Any:
+def blank(option: str, height: float) -> Any:
     """An empty matplotlib figure.
 
     Args:
       option: what on the command line asks for it, for the message.
-      width: inches.
-      height: inches.
+      height: inches; the width is the same for all.
 
     Raises:
       InputError: matplotlib is not there.
@@ -36,7 +36,7 @@ def blank(option: str, width: float = 7, height: float = 3) -> Any:
         raise InputError(
             f"{option}: required matplotlib, which is not installed; install windownet[bench], or leave {option} out"
         ) from None
-    return Figure(figsize=(width, height), layout="constrained")
+    return Figure(figsize=(_WIDTH, height), layout="constrained")
 
 
 def save(picture: Any, option: str, file: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from windownet.data.scores import score
-from windownet.train.log import scores_table
+from windownet.train.scores_table import scores_table
 
 GOLD = [["B-PER", "O", "B-creative-work", "B-MISC"]] * 12_345
 FOUND = [["B-PER", "B-PER", "B-creative-work", "O"]] * 12_345
