@@ -98,13 +98,13 @@ def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(TypeError, match=r"one shape and dtype, got float32\[5, 2\] and float32\[6, 2\]"):
         make([0]) + RowSparse(jnp.int32([0]), jnp.ones((1, D)), 6)
     for height in (3, 7):
-        with pytest.raises(TypeError, match=rf"an array \[5, 2\] to add to, got \[{height}, 2\]"):
+        with pytest.raises(TypeError, match=rf"an array \[5, 2\] of floats to add to, got float32\[{height}, 2\]"):
             make([0]) + jnp.zeros((height, D))
     for rows, values in [(3, 2), (2, 3)]:
         uneven = RowSparse(jnp.zeros(rows, jnp.int32), jnp.ones((values, D)), V)
         with pytest.raises(TypeError, match=rf"values \[U, D\], got int32\[{rows}\] and \[{values}, 2\]"):
             uneven.to_dense()
-    with pytest.raises(TypeError, match=r"an array of floats \[5, 2\] to add to, got int32\[5, 2\]"):
+    with pytest.raises(TypeError, match=r"an array \[5, 2\] of floats to add to, got int32\[5, 2\]"):
         make([0]) + jnp.zeros((V, D), jnp.int32)
     with pytest.raises(TypeError, match=r"required rows int \[U\] and values \[U, D\], got float32\[1\] and \[1, 2\]"):
         RowSparse(jnp.zeros(1), jnp.ones((1, D)), V).merged()
@@ -120,7 +120,7 @@ def test_what_does_not_fit_is_refused() -> None:
         lambda g, h: optax.scale(-1.0).update(g, optax.EmptyState()),
         lambda g, h: optax.clip_by_global_norm(1.0).update(g, optax.EmptyState()),
         lambda g, h: optax.sgd(optax.constant_schedule(0.1)).update(g, optax.sgd(0.1).init({"t": jnp.ones((V, D))})),
-        lambda g, h: optax.global_norm(g),
+        lambda g, h: optax.tree.norm(g),
         lambda g, h: jax.tree.map(jnp.add, g, h),
         lambda g, h: jax.tree.map(lambda x: 0.5 * x, g),
         lambda g, h: jax.tree.map(lambda x: x.astype(jnp.float32), g),
@@ -129,7 +129,7 @@ def test_what_does_not_fit_is_refused() -> None:
 def test_nothing_reckons_with_row_numbers(function: Any) -> None:
     g, h = {"t": make([1, 2])}, {"t": make([3, 4])}
     for run in (function, jax.jit(function)):
-        with jax.numpy_dtype_promotion("standard"), pytest.raises((TypeError, NotImplementedError)):
+        with jax.numpy_dtype_promotion("standard"), pytest.raises((TypeError, ValueError, NotImplementedError)):
             run(g, h)
 
 
@@ -174,7 +174,7 @@ def test_a_negative_row_is_padding(unique: bool) -> None:
 def test_a_table_keeps_its_dtype_and_is_rounded_after_the_sum(table: Any, values: Any) -> None:
     before, step = jnp.full((V, D), 1, table), jnp.full((2, D), 0.0039, values)
     after = RowSparse(jnp.int32([1, 3]), step, V) + before
-    wide = jnp.promote_types(table, values)
+    wide = np.float32
     assert after.dtype == before.dtype
     np.testing.assert_array_equal(after[1], (before[1].astype(wide) + step[0].astype(wide)).astype(table))
     np.testing.assert_array_equal(after[0], before[0])

@@ -4,7 +4,7 @@ A dense cotangent of a table [V, D] is zeros but for U rows, and whoever uses it
 rows alone. It has the table's shape and dtype, adds to others of its kind and to dense arrays, and is a pytree.
 
 Its leaves are its row numbers and its values. A function that is mapped over a tree of gradients (`optax.scale`,
-`optax.global_norm`, a sum) would reckon with row numbers as with any numbers and write to other rows, so the leaf that
+`optax.tree.norm`, a sum) would reckon with row numbers as with any numbers and write to other rows, so the leaf that
 it meets is one that jax refuses to reckon with, of the dtype that random keys have. `windownet.optim.rowwise` runs a
 transformation on the values alone: what is to act on gradients or updates of a table belongs inside it. Two `RowSparse`
 are summed by `+`, as `jax.tree.map(add, one, other, is_leaf=is_row_sparse)` does.
@@ -90,7 +90,7 @@ class RowSparse:
         """
         if jnp.shape(table) != self.shape or not jnp.issubdtype(table.dtype, jnp.inexact):
             raise TypeError(
-                f"RowSparse: required an array of floats {list(self.shape)} to add to, got {table.dtype.name}"
+                f"RowSparse: required an array {list(self.shape)} of floats to add to, got {table.dtype.name}"
                 f"{list(jnp.shape(table))}"
             )
         merged = self.merged()
@@ -98,7 +98,8 @@ class RowSparse:
             return table.at[merged.rows].add(
                 merged.values, mode="drop", unique_indices=True, wrap_negative_indices=False
             )
-        wide = jnp.promote_types(table.dtype, self.dtype)
+        with jax.numpy_dtype_promotion("standard"):
+            wide = jnp.promote_types(table.dtype, self.dtype)
         return put(table, merged.rows, take(table, merged.rows).astype(wide) + merged.values.astype(wide))
 
     def merged(self) -> "RowSparse":

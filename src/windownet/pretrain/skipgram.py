@@ -6,12 +6,12 @@ against words drawn by count^0.75:
     -log sigmoid(x · y) - sum over n drawn words of log sigmoid(-x · y')
 
 Taken pair by pair this is all look-ups and no arithmetic, so a block of T words is cut into chunks of Q. A chunk's Q
-word vectors are multiplied with its Q + 2C context vectors, and what lies outside the windows is masked. K drawn
+word vectors are multiplied with its Q + 2C context vectors, and what lies outside the windows is masked. M drawn
 words are shared by all words of two chunks (Ji, Satish, Li, Dubey 2016, "Parallelizing Word2Vec in Shared and
-Distributed Memory", share them in a window). Each counts n/K for each of a word's pairs, so that a pair meets n in
+Distributed Memory", share them in a window). Each counts n/M for each of a word's pairs, so that a pair meets n in
 expectation.
 
-Axes: T words of a block, Q words of a chunk, N chunks, C words of context on each side, K drawn words, U rows, D width.
+Axes: T words of a block, Q words of a chunk, N chunks, C words of context on each side, M drawn words, U rows, D width.
 """
 
 from typing import Any, ClassVar, NamedTuple
@@ -32,8 +32,8 @@ class Drawn(NamedTuple):
 
     Attributes:
       widths: int32 [N, Q], b of every word.
-      rows: int32 [U + NK/2], the rows of the table of contexts that are touched, each once, filled up with V.
-      negatives: int32 [N, K], positions of the drawn words in them.
+      rows: int32 [U + NM/2], the rows of the table of contexts that are touched, each once, filled up with V.
+      negatives: int32 [N, M], positions of the drawn words in them.
     """
 
     widths: jax.Array
@@ -48,7 +48,7 @@ class SkipGram:
       radius: C.
       negatives: words drawn against each pair, in expectation.
       chunk: Q; a block has a multiple of 2Q words.
-      shared: K.
+      shared: M.
     """
 
     tables = ("words", "contexts")
