@@ -5,7 +5,6 @@ ARGS ?=
 PYTHON ?= python3
 ACCELERATOR ?= $(if $(shell command -v nvidia-smi),cuda,cpu)
 JOBS ?= 2
-SETS ?= demo=configs/demo.toml
 
 EXTRA_cpu :=
 EXTRA_cuda := [cuda]
@@ -48,6 +47,7 @@ gradcheck: $(INSTALLED)  ## prove the gradients of a config on its own data (CON
 
 figures: LECTURE := graph_by_hand numeric_gradient overfitting nonlinearities initialization optimizers learning_rates word_vectors_move freeze_or_finetune
 figures: $(BENCH_INSTALLED)  ## draw every figure of docs/lecture.md (VECTORS=FILE SETS='NAME=CONFIG ...': the same of real data)
+	$(if $(VECTORS),$(if $(SETS),,$(error VECTORS requires SETS='NAME=CONFIG ...', the real data sets of docs/measurements.md)))
 	$(BIN)/python scripts/training_picture.py
 	for name in $(LECTURE); do $(BIN)/python scripts/$$name.py --figure docs/$$name.png --document docs/lecture.md || exit; done
 ifdef VECTORS
