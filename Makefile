@@ -56,14 +56,15 @@ ifdef VECTORS
 endif
 
 bench: RESULTS := --document docs/measurements.md
-bench: $(BENCH_INSTALLED)  ## race the peers and fill docs/measurements.md in
-	$(BIN)/python benchmarks/data_sets.py $(RESULTS)
-	$(BIN)/python benchmarks/train_step.py $(RESULTS)
-	$(BIN)/python benchmarks/gradients.py --figure docs/gradients.png $(RESULTS)
+bench: REAL := $(if $(DATA),--data '$(DATA)')
+bench: $(BENCH_INSTALLED)  ## race the peers and fill docs/measurements.md in (DATA=DIR: the data sets' folder)
+	$(BIN)/python benchmarks/data_sets.py $(REAL) $(RESULTS)
+	$(BIN)/python benchmarks/train_step.py $(REAL) $(RESULTS)
+	$(BIN)/python benchmarks/gradients.py --figure docs/gradients.png $(REAL) $(RESULTS)
 	$(BIN)/python benchmarks/gradient_checkers.py $(RESULTS)
 	$(BIN)/python benchmarks/row_sparse.py $(RESULTS)
 	$(BIN)/python benchmarks/start_up.py $(RESULTS)
-	$(BIN)/python benchmarks/pretrain.py $(RESULTS)
+	$(BIN)/python benchmarks/pretrain.py $(REAL) $(RESULTS)
 	$(BIN)/python benchmarks/experiment.py $(RESULTS)
 	$(BIN)/python benchmarks/checkpoints.py $(RESULTS)
 	$(BIN)/python benchmarks/kills.py $(RESULTS)
