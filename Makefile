@@ -5,7 +5,6 @@ ARGS ?=
 PYTHON ?= python3
 ACCELERATOR ?= $(if $(shell command -v nvidia-smi),cuda,cpu)
 JOBS ?= 2
-SETS ?= demo=configs/demo.toml
 
 EXTRA_cpu :=
 EXTRA_cuda := [cuda]
@@ -48,6 +47,7 @@ gradcheck: $(INSTALLED)  ## prove the gradients of a config on its own data (CON
 
 figures: LECTURE := graph_by_hand numeric_gradient overfitting nonlinearities initialization optimizers learning_rates word_vectors_move freeze_or_finetune
 figures: $(BENCH_INSTALLED)  ## draw every figure of docs/lecture.md (VECTORS=FILE SETS='NAME=CONFIG ...': the same of real data)
+	$(if $(VECTORS),$(if $(SETS),,$(error VECTORS requires SETS='NAME=CONFIG ...', the real data sets of docs/measurements.md)))
 	$(BIN)/python scripts/training_picture.py
 	for name in $(LECTURE); do $(BIN)/python scripts/$$name.py --figure docs/$$name.png --document docs/lecture.md || exit; done
 ifdef VECTORS
@@ -56,14 +56,15 @@ ifdef VECTORS
 endif
 
 bench: RESULTS := --document docs/measurements.md
-bench: $(BENCH_INSTALLED)  ## race the peers and fill docs/measurements.md in
-	$(BIN)/python benchmarks/data_sets.py $(RESULTS)
-	$(BIN)/python benchmarks/train_step.py $(RESULTS)
-	$(BIN)/python benchmarks/gradients.py --figure docs/gradients.png $(RESULTS)
+bench: REAL := $(if $(DATA),--data '$(DATA)')
+bench: $(BENCH_INSTALLED)  ## race the peers and fill docs/measurements.md in (DATA=DIR: the data sets' folder)
+	$(BIN)/python benchmarks/data_sets.py $(REAL) $(RESULTS)
+	$(BIN)/python benchmarks/train_step.py $(REAL) $(RESULTS)
+	$(BIN)/python benchmarks/gradients.py --figure docs/gradients.png $(REAL) $(RESULTS)
 	$(BIN)/python benchmarks/gradient_checkers.py $(RESULTS)
 	$(BIN)/python benchmarks/row_sparse.py $(RESULTS)
 	$(BIN)/python benchmarks/start_up.py $(RESULTS)
-	$(BIN)/python benchmarks/pretrain.py $(RESULTS)
+	$(BIN)/python benchmarks/pretrain.py $(REAL) $(RESULTS)
 	$(BIN)/python benchmarks/experiment.py $(RESULTS)
 	$(BIN)/python benchmarks/checkpoints.py $(RESULTS)
 	$(BIN)/python benchmarks/kills.py $(RESULTS)

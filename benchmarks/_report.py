@@ -1,82 +1,182 @@
 """What every benchmark shares: where the data is, rounds that alternate between rivals, and how results are written."""
 
 import argparse
+import functools
 import json
+import math
 import os
 import platform
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
+
+from windownet import config
+from windownet.data import sources
+from windownet.schema import Config
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"
 
-# What each config needs to find its data; conll2003's own text may not be passed on, wikigold has the same layout.
-SETTINGS = {
-    "demo": (),
-    "wnut17": (f"data.root={DATA / 'wnut17'}",),
-    "btc": (f"data.root={DATA / 'btc'}",),
-    "uner_ewt": (f"data.root={DATA / 'uner_ewt'}",),
-    "ncbi_disease": (f"data.root={DATA / 'ncbi_disease'}",),
-    "bc5cdr": (f"data.root={DATA / 'bc5cdr'}",),
-    "conll2003": (
-        f"data.root={DATA / 'wikigold' / 'CONLL-format' / 'data'}",
-        "data.train=wikigold.conll.txt",
-        "data.dev=",
-        "data.test=",
-    ),
-}
+
+@dataclass(frozen=True)
+class DataSet:
+    """What benchmarks train on: its name in the rows, its config's file, and the settings that find its data."""
+
+    name: str
+    file: Path
+    settings: tuple[str, ...]
+
+    def load(self) -> Config:
+        """The config by which it is read."""
+        return config.load(self.file, self.settings)
+
+    def missing(self) -> list[Path]:
+        """Its files that are not there."""
+        data = self.load().data
+        parts = [part for part in (data.train, data.dev, data.test) if part and data.source == "columns"]
+        return [file for part in parts if not (file := sources.path(data, part)).is_file()]
+
+
+def data_sets(folder: Path) -> Iterator[DataSet]:
+    """The embedded corpus, and the real data sets where `folder` is to have them."""
+    configs = ROOT / "configs"
+    yield DataSet("demo", configs / "demo.toml", ())
+    for name in ("wnut17", "btc", "uner_ewt", "ncbi_disease", "bc5cdr"):
+        yield DataSet(name, configs / f"{name}.toml", (f"data.root={folder / name}",))
+    # CoNLL-2003's own text may not be passed on; WikiGold's has its layout, but no parts.
+    place = f"data.root={folder / 'wikigold' / 'CONLL-format' / 'data'}"
+    parts = ("data.train=wikigold.conll.txt", "data.dev=", "data.test=")
+    yield DataSet("wikigold", configs / "conll2003.toml", (place, *parts))
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
-    """A parser that knows --json; the description's first line is its help."""
+    """A parser that knows --json and --document; the description's first line is its help."""
     made = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
     made.add_argument("--json", type=Path, help="write the results to this file")
     made.add_argument("--document", type=Path, help="put the results into this document, where it has a place for them")
     return made
 
 
-def available() -> Iterator[tuple[str, tuple[str, ...]]]:
-    """The configs whose data is there, with the settings that find it; says which are left out."""
-    for name, settings in SETTINGS.items():
-        if name == "demo" or DATA.exists():
-            yield name, settings
+def data_parser(description: str | None) -> argparse.ArgumentParser:
+    """The same for a benchmark of real data: it takes --data."""
+    made = parser(description)
+    made.add_argument("--data", type=Path, default=DATA, metavar="DIR", help=f"folder of the data sets ({DATA})")
+    return made
+
+
+def available(args: argparse.Namespace, tested: bool = False) -> list[DataSet]:
+    """The data sets whose files are there, of those with a test part if `tested`; says which are left out.
+
+    With --document all must be there, so that no full table is overwritten by a partial one: else exits with status 2.
+    """
+    found = []
+    for one in data_sets(args.data):
+        if tested and not one.load().data.test:
+            continue
+        if not (missing := one.missing()):
+            found.append(one)
+        elif args.document is None:
+            print(f"{one.name}: skipped, as there is no {missing[0]}", file=sys.stderr)
         else:
-            print(f"{name}: skipped, its data is not in {DATA}")
+            refuse(
+                f"--data {args.data}: required {missing[0]}, found nothing there; give the folder of all data sets, "
+                f"or leave --document out to skip {one.name}"
+            )
+    return found
 
 
-def alternate(rivals: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """Seconds of each rival's least disturbed round; all run once a round, after one round that does not count.
+def refuse(reason: str) -> NoReturn:
+    """End with status 2 and one line that says why."""
+    print(reason, file=sys.stderr)
+    sys.exit(2)
+
+
+def in_turns(rivals: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, float]:
+    """Of the seconds that each rival returns, the least; all run once a round, after one round that does not count.
 
     What else a machine does only ever adds time, so the least is what the program itself takes.
     """
     seconds: dict[str, list[float]] = {name: [] for name in rivals}
     for round_ in range(rounds + 1):
         for name, run in rivals.items():
-            start = time.perf_counter()
-            jax.block_until_ready(run())
+            took = run()
             if round_:
-                seconds[name].append(time.perf_counter() - start)
+                seconds[name].append(took)
     return {name: min(times) for name, times in seconds.items()}
 
 
+def alternate(rivals: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
+    """`in_turns` by the wall clock, from each rival's start to its results' being there."""
+    return in_turns({name: functools.partial(_clocked, run) for name, run in rivals.items()}, rounds)
+
+
+def _clocked(run: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    jax.block_until_ready(run())
+    return time.perf_counter() - start
+
+
 def row(
-    name: str, value: float, unit: str, peer: str, peer_value: float | None, target: str, ok: bool
+    name: str,
+    value: float,
+    unit: str,
+    *,
+    peer: str | None = None,
+    peer_value: float | None = None,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    ratio_at_least: float | None = None,
+    ratio_at_most: float | None = None,
+    times_at_most: float | None = None,
 ) -> dict[str, Any]:
-    """One result; `ratio` is the peer's value over ours where there is a peer."""
-    ratio = round(peer_value / value, 3) if peer_value is not None else None
+    """One result, and at most one condition on it, which its target's words and its verdict both follow from.
+
+    Args:
+      name: of the result.
+      value: ours.
+      unit: of both values.
+      peer: whom it is compared with; None where it stands alone.
+      peer_value: the peer's.
+      at_least: least value.
+      at_most: largest value.
+      ratio_at_least: least ratio; `ratio` is the peer's value over ours.
+      ratio_at_most: largest ratio.
+      times_at_most: largest multiple of the peer's value that ours may be.
+
+    Returns:
+      What a line of the table has; `ok` is of the values before they are rounded, and true where there is no target.
+
+    Raises:
+      ValueError: several conditions, or one on a peer's value that is not there.
+    """
+    of_peer = (ratio_at_least, ratio_at_most, times_at_most)
+    if peer_value is None and any(bound is not None for bound in of_peer):
+        raise ValueError(f"{name}: required a peer's value to compare with, got none")
+    other = math.nan if peer_value is None else peer_value
+    conditions: list[tuple[float | None, str, Callable[[float], bool]]] = [
+        (at_least, "at least {:,}", lambda bound: value >= bound),
+        (at_most, "at most {:,}", lambda bound: value <= bound),
+        (ratio_at_least, "ratio at least {:,}", lambda bound: other >= bound * value),
+        (ratio_at_most, "ratio at most {:,}", lambda bound: other <= bound * value),
+        (times_at_most, "at most {:,} times the peer's", lambda bound: value <= bound * other),
+    ]
+    given = [(words.format(bound), bool(holds(bound))) for bound, words, holds in conditions if bound is not None]
+    if len(given) > 1:
+        raise ValueError(f"{name}: required one condition or none, got {' and '.join(words for words, _ in given)}")
+    target, ok = given[0] if given else (None, True)
     return {
         "name": name,
         "value": round(value, 4),
         "unit": unit,
         "peer": peer,
         "peer_value": None if peer_value is None else round(peer_value, 4),
-        "ratio": ratio,
+        "ratio": round(peer_value / value, 3) if peer_value is not None and value else None,
         "target": target,
         "ok": ok,
     }
@@ -102,6 +202,6 @@ def write(rows: list[dict[str, Any]], args: argparse.Namespace, more: str = "") 
         begin, end = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
         before, found, rest = args.document.read_text(encoding="utf-8").partition(begin)
         if not found or end not in rest:
-            raise SystemExit(f"{args.document}: required the lines {begin.strip()} and {end.strip()}, found neither")
+            raise SystemExit(f"{args.document}: required the lines {begin.strip()} and {end.strip()}, found not both")
         after = rest[rest.index(end) :]
         args.document.write_text(before + begin + "\n" + text + "\n" + after, encoding="utf-8")

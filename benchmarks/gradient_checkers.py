@@ -5,7 +5,6 @@ and in float64 and get the better of the two, torch's runs in float64, which it 
 the checker refuses the wrong rule and accepts the right one at the same inputs.
 """
 
-import argparse
 import functools
 import sys
 import time
@@ -126,10 +125,9 @@ def _accepts(check: Callable[[], Any]) -> bool:
 
 def main() -> int:
     """Run every checker on every fault; write who catches what."""
-    parser = _report.parser(__doc__)
-    arguments = parser.parse_args()
+    arguments = _report.parser(__doc__).parse_args()
     warnings.simplefilter("ignore")
-    _require_peers(parser)
+    _require_peers()
     caught: dict[str, set[str]] = {name: set() for name in CHECKERS}
     refused: dict[str, set[str]] = {name: set() for name in CHECKERS}
     seconds = dict.fromkeys(CHECKERS, 0.0)
@@ -153,38 +151,35 @@ def main() -> int:
     return 0
 
 
-def _require_peers(parser: argparse.ArgumentParser) -> None:
+def _require_peers() -> None:
     try:
         import chex  # noqa: F401
         import torch  # noqa: F401
     except ModuleNotFoundError as error:
-        parser.error(f"{error.name} is required to compare with; install it with `make install-bench`")
+        _report.refuse(f"required {error.name} to compare with, found none; install it with `make install-bench`")
 
 
 def _results(
     caught: Mapping[str, set[str]], refused: Mapping[str, set[str]], seconds: Mapping[str, float]
 ) -> list[dict[str, Any]]:
-    mine, others = "windownet", [name for name in CHECKERS if name != "windownet"]
-    total, rows = len(faults.FAULTS), []
-    for peer in others:
-        found = len(caught[mine]), len(caught[peer])
-        rows.append(
-            _report.row("faults caught", found[0], f"of {total}", peer, found[1], f"{total}", found[0] == total)
-        )
-    alone = caught[mine].difference(*(caught[peer] for peer in others))
-    rows.append(
-        _report.row("faults that no other catches", len(alone), "", "-", None, f">= {TARGET}", len(alone) >= TARGET)
-    )
-    for peer in others:
-        theirs = len(caught[peer] - caught[mine])
-        rows.append(_report.row("faults that only the peer catches", theirs, "", peer, None, "0", theirs == 0))
+    mine, *others = CHECKERS
+    total, of_all = len(faults.FAULTS), f"of {len(faults.FAULTS)}"
     accepted = {name: total - len(refused[name]) for name in CHECKERS}
+    each = {name: seconds[name] / (2 * total) for name in CHECKERS}
+    rows = []
     for peer in others:
-        numbers = accepted[mine], f"of {total}", peer, accepted[peer], f"{total}", accepted[mine] == total
-        rows.append(_report.row("right rules accepted", *numbers))
+        theirs = {"peer": peer, "peer_value": len(caught[peer])}
+        rows.append(_report.row("faults caught", len(caught[mine]), of_all, **theirs, at_least=total))
+    alone = caught[mine].difference(*(caught[peer] for peer in others))
+    rows.append(_report.row("faults that no other catches", len(alone), "faults", at_least=TARGET))
     for peer in others:
-        each = seconds[mine] / (2 * total), "s", peer, seconds[peer] / (2 * total)
-        rows.append(_report.row("time of a check", *each, "-", True))
+        missed = caught[peer] - caught[mine]
+        rows.append(_report.row(f"faults missed that {peer} catches", len(missed), "faults", at_most=0))
+    for peer in others:
+        theirs = {"peer": peer, "peer_value": accepted[peer]}
+        rows.append(_report.row("right rules accepted", accepted[mine], of_all, **theirs, at_least=total))
+    for peer in others:
+        rows.append(_report.row("time of a check", each[mine], "s", peer=peer, peer_value=each[peer]))
     return rows
 
 

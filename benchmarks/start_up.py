@@ -1,32 +1,25 @@
-"""How soon the command line answers, and what it drags in."""
+"""How soon the command line answers, against Python alone and the import of jax."""
 
 import subprocess
 import sys
-import time
 
 import _report
 
 ROUNDS = 7
+HELP, BARE, JAX = "windownet --help", "python -c ''", "import jax"
+ARGUMENTS = {HELP: ("-m", "windownet", "--help"), BARE: ("-c", ""), JAX: ("-c", "import jax")}
 
 
-def seconds(*command: str) -> float:
-    times = []
-    for _ in range(ROUNDS):
-        start = time.perf_counter()
-        subprocess.run(command, check=True, capture_output=True)
-        times.append(time.perf_counter() - start)
-    return sorted(times)[ROUNDS // 2]
+def start(name: str) -> None:
+    subprocess.run([sys.executable, *ARGUMENTS[name]], check=True, capture_output=True)
 
 
 def main() -> None:
     args = _report.parser(__doc__).parse_args()
-    python = sys.executable
-    value = seconds(python, "-m", "windownet", "--help")
-    bare = seconds(python, "-c", "")
-    jax = seconds(python, "-c", "import jax")
+    seconds = _report.alternate({name: lambda name=name: start(name) for name in ARGUMENTS}, ROUNDS)
     rows = [
-        _report.row("windownet --help", value, "s", "python -c ''", bare, "under 0.5 s", value < 0.5),
-        _report.row("windownet --help", value, "s", "import jax", jax, "ratio >= 1", jax >= value),
+        _report.row(HELP, seconds[HELP], "s", peer=BARE, peer_value=seconds[BARE], at_most=0.5),
+        _report.row(HELP, seconds[HELP], "s", peer=JAX, peer_value=seconds[JAX], ratio_at_least=1),
     ]
     _report.write(rows, args)
 
