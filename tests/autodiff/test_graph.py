@@ -170,6 +170,16 @@ def test_a_condition_on_a_recorded_value_is_the_one_on_its_value() -> None:
     agree(lambda x: x * 2.0 if x else x * 3.0, 0.0)
 
 
+@pytest.mark.parametrize(
+    "use",
+    [lambda n: n[0], lambda n: n**2, lambda n: 2**n, abs, len, list, np.asarray],
+    ids=["get", "pow", "rpow", "abs", "len", "iter", "numpy"],
+)
+def test_what_has_no_rule_names_those_that_have(use: Any) -> None:
+    with pytest.raises(TypeError, match=r"Node\(leaf, float32\[3\]\): required one of windownet's ops"):
+        use(autodiff.record(jnp.ones(3)))
+
+
 @pytest.mark.parametrize("argnums", [0, 1, -1, -2, (0,), (1, 0), (0, -1), [0, 2]])
 def test_argnums_as_in_jax(argnums: Any) -> None:
     agree(lambda x, y, z: ops.tanh(x * y) + y / z, 0.5, -1.25, 3.0, argnums=argnums)

@@ -100,13 +100,11 @@ class Node:
     def _refuse(self, *others: Any) -> Any:
         raise TypeError(
             f"{self!r}: required one of windownet's ops, which have rules, such as ops.matmul, ops.add or "
-            "ops.take_rows, got jax, numpy or Python arithmetic on a recorded value; write this part in ops, or "
-            "differentiate it by jax.grad, with as_custom_vjp for the rules"
+            "ops.take_rows, got what has none; write this part in ops, or differentiate it by jax.grad, with "
+            "as_custom_vjp for the rules"
         )
 
-    __jax_array__ = __array__ = __getitem__ = __iter__ = __len__ = __neg__ = __abs__ = _refuse
-    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _refuse
-    __matmul__ = __rmatmul__ = __pow__ = __rpow__ = _refuse
+    __array__ = __getitem__ = __iter__ = __len__ = __abs__ = __pow__ = __rpow__ = _refuse
 
     def __repr__(self) -> str:
         return f"Node({self.op.name if self.op else 'leaf'}, {_type_of(self.value)})"
