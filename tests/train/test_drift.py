@@ -1,6 +1,7 @@
 """What drift tells of two tables, and of a run."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from click.testing import CliRunner
 
 from windownet.cli import main
 from windownet.data.vectors import write_word2vec_text
+from windownet.train import run_folder
 from windownet.train.drift import of_tables
 from windownet.verbs.vectors import drift_lines
 
@@ -81,6 +83,18 @@ def test_a_run(tmp_path: Path) -> None:
     assert {moved["word"] for moved in found["most"]} == {"ann", "watched", "tv", "bob", "had", "telly"}
     shown = runner.invoke(main, ["drift", str(tmp_path / "run"), "--words", "3"])
     assert "8 words, 6 of them in training text; 2 vectors are bit for bit what they were" in shown.stdout
+
+    end = run_folder.last_record(tmp_path / "run" / "metrics.jsonl", "end")
+    assert end is not None
+    assert (found["epoch"], found["epochs"], found["frozen_epochs"]) == (end["best_epoch"], 2, 0)
+    assert shown.stdout.startswith(f"the model of epoch {end['best_epoch']}, of 2\n")
+    settings = ["words.unfreeze_after=1", "--run-dir", str(tmp_path / "late")]
+    assert runner.invoke(main, ["train", str(tmp_path / "c.toml"), *settings]).exit_code == 0
+    for model, epoch in (("last", 2), ("model", run_folder.epoch_of(tmp_path / "late" / "model"))):
+        late = runner.invoke(main, ["drift", str(tmp_path / "late" / model)])
+        assert late.stdout.startswith(f"the model of epoch {epoch}, of 2; the table was frozen up to epoch 1\n")
+    shutil.copytree(tmp_path / "run" / "model", tmp_path / "alone")
+    assert json.loads(runner.invoke(main, ["drift", str(tmp_path / "alone"), "--json"]).stdout)["epoch"] is None
 
     write_word2vec_text(tmp_path / "vectors.txt", words, -3 * vectors)
     changed = runner.invoke(main, ["drift", str(tmp_path / "run")])

@@ -5,7 +5,7 @@ left behind by TV and telly. What training began with is not kept but computed a
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,9 @@ class Drift:
       pairs: how many such pairs there are.
       examined: trained words whose nearest words were looked for.
       most: the trained words that moved most, farthest first; none that did not move.
+      epoch: the one of the model that is looked at; None where no run's records tell it.
+      epochs: how many the config asks for.
+      frozen_epochs: in how many of these, from the first, the table is frozen.
     """
 
     words: int
@@ -73,6 +76,9 @@ class Drift:
     pairs: int
     examined: int
     most: tuple[Moved, ...]
+    epoch: int | None = None
+    epochs: int = 0
+    frozen_epochs: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """All of it as plain values; what there were no words for is null."""
@@ -109,7 +115,14 @@ def of_run(artifact: Artifact, words: int) -> Drift:
     first = jax.jit(training.init)(jax.random.key(artifact.config.train.seed), table.pretrained, table.found)
     counts = np.bincount(prepared.train.words[prepared.train.positions], minlength=len(prepared.vocabulary))
     start, end = np.asarray(first.params[TABLE]), np.asarray(artifact.params[TABLE])
-    return of_tables(artifact.vocabulary.words, start, end, counts, words, _NEIGHBOURS, _EXAMINED)
+    found = of_tables(artifact.vocabulary.words, start, end, counts, words, _NEIGHBOURS, _EXAMINED)
+    epochs = artifact.config.train.epochs
+    return replace(
+        found,
+        epoch=None if folder is None else run_folder.epoch_of(folder),
+        epochs=epochs,
+        frozen_epochs=min(table.frozen_epochs, epochs),
+    )
 
 
 def _require_same_data(path: Path, prepared: Prepared) -> None:

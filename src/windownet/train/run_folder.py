@@ -181,17 +181,28 @@ def _no_run(folder: Path) -> str:
     return f"found no {METRICS} in it; restore it, or begin a new run"
 
 
+def epoch_of(model: Path) -> int | None:
+    """The epoch whose model lies in a run's `model/`, the best so far, or `last/`; None of any other folder."""
+    epochs = _records(model.parent / METRICS, "epoch") if model.name in (BEST, LAST) else []
+    if not epochs:
+        return None
+    found = max(epochs, key=lambda record: record["dev"]["f1"]) if model.name == BEST else epochs[-1]
+    return int(found["epoch"])
+
+
 def last_record(metrics: Path, kind: str) -> dict[str, Any] | None:
     """The last record of a kind in `metrics.jsonl`; None where there is none."""
+    return next(reversed(_records(metrics, kind)), None)
+
+
+def _records(metrics: Path, kind: str) -> list[dict[str, Any]]:
     try:
         lines = metrics.read_bytes().splitlines()
     except FileNotFoundError:
-        return None
+        return []
     # A line that the end of the process cut short is no record.
-    found = (
-        line for line in reversed(lines) if line.startswith(b'{"kind": "%s"' % kind.encode()) and line.endswith(b"}")
-    )
-    return next(map(json.loads, found), None)
+    begin = b'{"kind": "%s"' % kind.encode()
+    return [json.loads(line) for line in lines if line.startswith(begin) and line.endswith(b"}")]
 
 
 @contextmanager

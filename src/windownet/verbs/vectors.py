@@ -81,7 +81,8 @@ def drift(run: Path, words: int, as_json: bool) -> None:
 
 def drift_lines(moves: "Drift") -> list[str]:
     """How the word table moved, in sentences; of nothing that there are no words for."""
-    lines = [
+    lines = [] if moves.epoch is None else [_of_epoch(moves)]
+    lines += [
         f"{moves.words:,} words, {moves.trained:,} of them in training text; "
         f"{moves.untouched:,} vectors are bit for bit what they were"
     ]
@@ -99,6 +100,13 @@ def drift_lines(moves: "Drift") -> list[str]:
             f"{moves.gap_after:.3f} after ({moves.pairs:,} pairs)"
         )
     return lines
+
+
+def _of_epoch(moves: "Drift") -> str:
+    line = f"the model of epoch {moves.epoch}, of {moves.epochs}"
+    if moves.frozen_epochs:
+        line += f"; the table was frozen up to epoch {moves.frozen_epochs}"
+    return line
 
 
 def _drift_table(moves: "Drift") -> "Table":
