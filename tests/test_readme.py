@@ -25,3 +25,13 @@ def test_example(source: str, output: str, tmp_path: Path) -> None:
         assert done.stdout == output
     for line in re.findall(r"# (PER.*)", source):
         assert done.stdout.endswith(line.replace("], ", "]\n") + "\n")
+
+
+def test_the_tree_names_every_file() -> None:
+    found = re.search(r"## The tree\n\n```\n(.*?)```", README, re.DOTALL)
+    assert found is not None
+    package = ROOT / "src" / "windownet"
+    files = {path.relative_to(package) for path in package.rglob("*.py") if path.name != "__init__.py"}
+    # These two are told of as folders.
+    files = {file for file in files if file.parent.name not in ("ops", "proof")}
+    assert set(re.findall(r"\w+\.py", found[1])) == {file.name for file in files}

@@ -25,6 +25,22 @@ class WindowNetwork:
     The parameters: `words` [V, D] and `capitals` [classes, F], each with a row that stands for the padding beyond a
     sentence's ends and is learned like any other; `hidden`, a list with `w` [I, H], `b` [H] and, for PReLU, `slope`
     [H] a layer; `output` with `w` [H, L] and `b` [L].
+
+    Attributes:
+      vocabulary: V.
+      capitalizations: classes of capitalization.
+      tags: L.
+      window: W, odd.
+      word_width: D.
+      capitalization_width: F.
+      hidden: H of each hidden layer, from the first; empty for none.
+      nonlinearity: name of the op behind each hidden layer.
+      input_dropout: share of a window's I = W(D + F) inputs that training drops.
+      hidden_dropout: share of each hidden layer's outputs that it drops.
+      label_smoothing: share of a label that is spread over all tags.
+      l2: factor of the penalty on the layers' weights.
+      margin: whether the loss is the multiclass hinge in the cross-entropy's place.
+      initializers: how first values are drawn.
     """
 
     vocabulary: int
@@ -101,7 +117,7 @@ class WindowNetwork:
         found, x = [], self._windows(self._rows(params, batch), params, batch)
         for layer in params["hidden"]:
             found.append((ops.affine(x, layer["w"], layer["b"]), layer))
-            x = self._bent(*found[-1])
+            x = self._activate(*found[-1])
         return found
 
     def _rows(self, params: Params, batch: Batch) -> Any:
@@ -111,7 +127,7 @@ class WindowNetwork:
         keys = (None,) * (1 + len(self.hidden)) if key is None else jax.random.split(key, 1 + len(self.hidden))
         x = _dropout(self._windows(rows, params, batch), keys[0], self.input_dropout)
         for layer, layer_key in zip(params["hidden"], keys[1:], strict=True):
-            x = self._bent(ops.affine(x, layer["w"], layer["b"]), layer)
+            x = self._activate(ops.affine(x, layer["w"], layer["b"]), layer)
             x = _dropout(x, layer_key, self.hidden_dropout)
         return ops.affine(x, params["output"]["w"], params["output"]["b"])
 
@@ -121,7 +137,7 @@ class WindowNetwork:
         x = ops.concatenate(words, capitals, axis=2)
         return ops.reshape(x, shape=(x.shape[0], x.shape[1] * x.shape[2]))
 
-    def _bent(self, x: Any, layer: Params) -> Any:
+    def _activate(self, x: Any, layer: Params) -> Any:
         return ops.OPS[self.nonlinearity](*([x, layer["slope"]] if "slope" in layer else [x]))
 
 

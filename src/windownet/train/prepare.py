@@ -1,6 +1,5 @@
 """From a config to all that training, and its proof, begin with."""
 
-import collections
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from windownet.model.network import WindowNetwork
 from windownet.optim import by_path, schedules
 from windownet.schema.config import Config
 from windownet.schema.training import OptimizerConfig
-from windownet.tagger import artifact
+from windownet.tagger import artifact, tagger
 from windownet.train import word_table
 from windownet.train.word_table import WordTable
 
@@ -129,10 +128,6 @@ def _patterns_match(config: Config, network: WindowNetwork) -> None:
 
 def unseen_types(prepared: Prepared) -> dict[str, dict[str, int]]:
     """Mentions in dev and test of types that training never saw, counted: part -> type -> mentions."""
-    known = {tag.partition("-")[2] for tag in prepared.tags}
-    counts = {}
-    for part, sentences in (("dev", prepared.splits.dev), ("test", prepared.splits.test)):
-        found = collections.Counter(span.type for s in sentences for span in tags.spans(s.tags))
-        if unseen := {type: count for type, count in sorted(found.items()) if type not in known}:
-            counts[part] = unseen
-    return counts
+    parts = {"dev": prepared.splits.dev, "test": prepared.splits.test}
+    found = {part: tagger.unseen_types(sentences, prepared.tags) for part, sentences in parts.items()}
+    return {part: counts for part, counts in found.items() if counts}
