@@ -219,6 +219,7 @@ def _int32(rows: Any, height: int) -> Any:
 def _locked(rows: Any) -> Any:
     if not isinstance(rows, jax.Array | np.ndarray) or rows.dtype != jnp.int32:
         return rows
+    # A key of this kind has two words.
     words = jax.lax.bitcast_convert_type(jnp.asarray(rows), jnp.uint32)
     return jax.random.wrap_key_data(jnp.stack([words, words], -1), impl="threefry2x32")
 
