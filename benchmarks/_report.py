@@ -18,7 +18,7 @@ import jax
 
 from windownet import config
 from windownet.data import sources
-from windownet.schema import Config
+from windownet.schema.config import Config
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"
