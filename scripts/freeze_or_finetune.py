@@ -39,7 +39,7 @@ RAW_SEEDS = range(1, 6)
 
 def of_the_data(config: Config, file: Path, folder: Path) -> Path:
     """The vectors of the data set's words alone, so that every seed has a copy of a small table."""
-    splits = sources.load(config.data, 0)
+    splits = sources.load(config.data)
     normalization = Normalization(config.features.case, config.features.digits)
     words = {normalization(w) for part in (splits.train, splits.dev, splits.test) for s in part for w in s.words}
     found = vectors.read(file, lambda word: normalization(word) in words)
@@ -69,7 +69,7 @@ def curves(
         small = of_the_data(config, file, Path(folder))
         width = vectors.read(small, lambda word: False).matrix.shape[1]
         config = config_module.change(config, {"model.word_width": width})
-        everything = len(sources.load(config.data, 0).train)
+        everything = len(sources.load(config.data).train)
         done = {(record["set"], record["policy"], record["sentences"]) for record in known}
         for size in [size for size in SIZES if size < everything] + [everything]:
             steps = max(1, size * 20 // config.train.batch_size)

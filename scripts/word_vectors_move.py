@@ -199,14 +199,15 @@ def main() -> None:
                     shown = tuple(w for w in (*SCREENS, LEFT_BEHIND, *THINGS) if w in row)
                     rows = [row[word] for word in shown]
                     draw(shown, start[rows], end[rows], args.figure)
-    rows = [
-        (name, *(_lecture.plus_minus(numbers[update][name], 3) for update in ("freeze", "fine-tune")))
+    cells = [
+        (
+            name.replace("|", "\\|"),
+            *(_lecture.plus_minus(numbers[update][name], 3) for update in ("freeze", "fine-tune")),
+        )
         for name in numbers["freeze"]
     ]
     head = (f"mean of {args.seeds} seeds", "frozen", "fine-tuned")
-    _lecture.report(
-        args, _lecture.table(head, [(name.replace("|", "\\|"), *cells) for name, *cells in rows]), verdict(numbers)
-    )
+    _lecture.report(args, _lecture.table(head, cells), verdict(numbers))
 
 
 if __name__ == "__main__":

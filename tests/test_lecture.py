@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import _lecture
+import freeze_or_finetune
 import graph_by_hand
 import initialization
 import learning_rates
@@ -19,6 +20,8 @@ import nonlinearities
 import numeric_gradient
 import optimizers
 import overfitting
+from windownet import config
+from windownet.data import demo, vectors
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "docs" / "lecture.md").read_text("utf-8")
@@ -261,3 +264,10 @@ def test_learning_rates_either_way() -> None:
     assert "Too high: 3, 10. At 10 the loss" in said
     said = learning_rates.verdict([right], [])
     assert "NONE tried is too low." in said and "NONE tried is too high." in said
+
+
+def test_only_vectors_of_the_data_s_words_are_kept(tmp_path: Path) -> None:
+    known = demo.sentences("dev")[0].words[0]
+    vectors.write_word2vec_text(tmp_path / "all.txt", [known, "no-word-of-it"], np.eye(2))
+    small = freeze_or_finetune.of_the_data(config.load(ROOT / "configs" / "demo.toml"), tmp_path / "all.txt", tmp_path)
+    assert vectors.read(small).words == (known,)
