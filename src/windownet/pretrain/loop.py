@@ -106,7 +106,7 @@ def pretrain(config: PretrainConfig, folder: Path, console: Console, *, resume: 
     except KeyboardInterrupt as error:
         raise type(error)(f"interrupted; {run.what_is_kept()}") from None
     except OSError as error:
-        raise InputError(f"{folder}: cannot be written: {error.strerror}; {run.what_is_kept()}") from error
+        raise InputError(f"{folder}: cannot be written: {error.strerror or error}; {run.what_is_kept()}") from error
 
 
 def _few_blocks(settings: PretrainSection, stream: Stream) -> str:
