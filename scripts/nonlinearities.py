@@ -158,4 +158,4 @@ def _inputs(name: str, x: jax.Array) -> Sequence[jax.Array]:
 
 
 if __name__ == "__main__":
-    main()
+    _lecture.run(main)

@@ -24,6 +24,7 @@ import _lecture
 from windownet import config as config_module
 from windownet.data import demo, vectors
 from windownet.data.batches import Batch, Windows, encode
+from windownet.errors import InputError
 from windownet.optim.build import TABLE
 from windownet.train import scheduled
 from windownet.train.prepare import Prepared, prepare
@@ -128,7 +129,7 @@ def small(file: Path, folder: Path) -> Path:
     words = {*SCREENS, LEFT_BEHIND, *THINGS, *(part for frame in FRAMES for part in frame.split())}
     found = vectors.read(file, words)
     if missing := {*SCREENS, LEFT_BEHIND} - set(found.words):
-        raise SystemExit(f"{file}: required vectors of {', '.join(sorted(missing))}, found none; take another file")
+        raise InputError(f"{file}: required vectors of {', '.join(sorted(missing))}, found none; take another file")
     vectors.write_safetensors(folder / "vectors.safetensors", found.words, found.matrix)
     return folder / "vectors.safetensors"
 
@@ -173,8 +174,8 @@ def verdict(numbers: dict[str, dict[str, list[float]]]) -> str:
 def main() -> None:
     parser = _lecture.parser(__doc__)
     parser.add_argument("vectors", nargs="?", type=Path, help="file of word vectors")
-    parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--seeds", type=_lecture.count, default=10)
+    parser.add_argument("--epochs", type=_lecture.count, default=30)
     args = parser.parse_args()
     numbers: dict[str, dict[str, list[float]]] = {}
     with tempfile.TemporaryDirectory() as name:
@@ -211,4 +212,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    _lecture.run(main)
