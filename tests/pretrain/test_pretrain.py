@@ -149,6 +149,16 @@ def test_too_few_blocks_are_warned_of_with_a_cure(folder, given, has, advised):
     assert result.exit_code == 0 and "warning:" not in result.stderr
 
 
+def test_a_loss_that_rose_is_warned_of(folder, results):
+    result = run(folder, "high", "pretrain.learning_rate=1e8", "pretrain.epochs=1", "pretrain.block=64")
+    assert result.exit_code == 0, result.output
+    (warning,) = re.findall(
+        r"^warning: the last loss, (\S+), is above the first, 4\.1\d+, ", result.stderr, re.MULTILINE
+    )
+    assert len(warning) < 12 and warning == told(result)[-1][1]
+    assert all("warning" not in each.stderr for each in results.values())
+
+
 def test_without_a_pair_there_is_no_loss(folder):
     (folder / "alone.txt").write_text("a\nb\n" * 5)
     result = run(folder, "alone", "text.files=[alone.txt]")

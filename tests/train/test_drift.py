@@ -49,6 +49,14 @@ def test_nothing_moved() -> None:
     ]
 
 
+def test_the_longest_vectors_have_directions() -> None:
+    usual, longest = (
+        of_tables(NAMES, scale * START, scale * START[:, ::-1], COUNTS) for scale in (1, np.float32(3e37))
+    )
+    assert longest.gap_before == pytest.approx(usual.gap_before)
+    assert longest.gap_after == pytest.approx(usual.gap_after)
+
+
 def test_no_word_trained_and_fewer_words_than_neighbours() -> None:
     drift = of_tables(NAMES, START, START, np.zeros(6, int), neighbours=10)
     assert (drift.trained, drift.examined, drift.pairs, drift.most) == (0, 0, 0, ())

@@ -446,6 +446,13 @@ def test_how_batches_are_prepared_makes_no_difference(
         assert outcome(tmp_path / name / "run")["records"] == outcome(whole / "run")["records"]
 
 
+def test_a_run_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / ".lock").mkdir()
+    told = r"required a run folder that can be written, got 'Is a directory' for"
+    with pytest.raises(InputError, match=told), run_folder.locked(tmp_path):
+        pass
+
+
 def test_one_process_writes_a_run(cut: Path, tmp_path: Path) -> None:
     folder = copied(cut, tmp_path)
     prepared = make(cut)

@@ -167,6 +167,14 @@ def test_warnings(tmp_path: Path) -> None:
     assert "bad lines skipped: 1 of 3; lines that name a word again: 1" in warnings[0]
 
 
+def test_a_bar_is_for_a_terminal(tmp_path: Path) -> None:
+    told = io.StringIO()
+    prepare(make(tmp_path).config, Console(file=told))
+    assert told.getvalue() == ""
+    prepare(make(tmp_path).config, Console(file=told, force_terminal=True))
+    assert "word vectors" in told.getvalue()
+
+
 def test_refusals(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="6"):
         make(tmp_path, model={"word_width": 7})

@@ -90,6 +90,18 @@ class PretrainLog:
         speed = None if words_per_second is None else round(words_per_second)
         self.record("end", loss=loss, words_per_second=speed, **figures)
         self._line(1.0, loss, words_per_second)
+        first = self._first_loss()
+        if loss is not None and first is not None and loss > first:
+            self.warn(
+                f"the last loss, {_shown(loss)}, is above the first, {_shown(first)}, so nothing good was learned; "
+                "lower pretrain.learning_rate"
+            )
+
+    def _first_loss(self) -> float | None:
+        # A run that was resumed has told it in another process.
+        records = map(json.loads, self._path.read_text(encoding="utf-8").splitlines())
+        losses = (record["loss"] for record in records if record["kind"] == "step")
+        return next((loss for loss in losses if loss is not None), None)
 
     def _line(self, share: float, loss: float | None, speed: float | None) -> None:
         self.say(f"{share:4.0%}  loss {_shown(loss)}  {'-' if speed is None else f'{speed:,.0f}':>9} words/s")
@@ -101,4 +113,4 @@ class PretrainLog:
 
 
 def _shown(loss: float | None) -> str:
-    return "-" if loss is None else f"{loss:.4f}"
+    return "-" if loss is None else f"{loss:.4f}" if loss < 1e6 else f"{loss:.4g}"

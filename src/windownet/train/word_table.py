@@ -120,7 +120,8 @@ class _Pass:
             format=None if words.format == "auto" else words.format, skip_bad=words.skip_bad_lines, progress=None
         )
         self._what, self._bar = what, None
-        if console is not None:
+        # Elsewhere than on a terminal a bar that is taken away leaves empty lines.
+        if console is not None and console.is_terminal:
             columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
             self._bar = Progress(*columns, console=console, transient=True)
 
