@@ -143,7 +143,7 @@ class Part:
 
     def __call__(self, params: Params) -> tuple[np.ndarray, list[float]]:
         """Mean cross-entropy without dropout or penalty, nats, and F1, percent, of each of R models."""
-        total, count, best = 0.0, 0, []
+        total, count, best = np.zeros(()), 0, []
         for batch in self.batches:
             loss, tags = self._measure(params, batch)
             counted = int(batch.mask.sum())

@@ -3,7 +3,7 @@
 import argparse
 import io
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,20 +11,59 @@ from typing import Any
 from rich.console import Console
 
 from windownet import config as config_module, experiment
+from windownet.errors import InputError
 from windownet.pretrain import loop
 from windownet.pretrain.settings import PretrainConfig
 from windownet.schema.config import Config
+from windownet.verbs import written
 
 ROOT = Path(__file__).resolve().parents[1]
 BLUE, LIGHT, RED, GREY = "#2a6f97", "#7aa6c2", "#c8553d", "#b0b0b0"
 
 
+def run(main: Callable[[], None]) -> None:
+    """Run a script; what the person who started it can mend is one line, and exit status 2."""
+    try:
+        main()
+    except InputError as error:
+        print(f"{_name()}: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def count(text: str) -> int:
+    """An argument that counts something of which there must be one."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"required a whole number from 1 on, got {text!r}")
+    return int(text)
+
+
+def output(text: str) -> Path:
+    """An argument that names a file to write, which must be possible before anything is computed."""
+    written.require(Path(text))
+    return Path(text)
+
+
+def _figure(text: str) -> Path:
+    if Path(text).suffix != ".png":
+        raise InputError(f"{text}: required a name that ends in .png, got another; rename the figure")
+    return output(text)
+
+
+def _document(text: str) -> Path:
+    _filled(output(text), "")
+    return Path(text)
+
+
+def _name() -> str:
+    return Path(sys.argv[0]).stem
+
+
 def parser(description: str | None) -> argparse.ArgumentParser:
     """A parser that knows --figure and --document; the description's first line is its help."""
     made = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
-    made.add_argument("--figure", type=Path, help="draw into this file")
+    made.add_argument("--figure", type=_figure, help="draw into this file")
     made.add_argument(
-        "--document", type=Path, help="put table and verdict into this document, between this name's marks"
+        "--document", type=_document, help="put table and verdict into this document, between this name's marks"
     )
     return made
 
@@ -35,7 +74,7 @@ def training_parser(description: str | None, seeds: int) -> argparse.ArgumentPar
     made.add_argument(
         "config", nargs="*", help="CONFIG and key=value; by default configs/demo.toml made small by the script"
     )
-    made.add_argument("--seeds", type=int, default=seeds)
+    made.add_argument("--seeds", type=count, default=seeds)
     return made
 
 
@@ -43,7 +82,7 @@ def config(args: argparse.Namespace, *smaller: str) -> Config:
     """The config that the arguments name, with the script's own settings first, so that an argument overrides them."""
     files = [text for text in args.config if "=" not in text]
     if len(files) > 1:
-        raise SystemExit(f"required one config, got {' and '.join(files)}; leave the others out")
+        raise InputError(f"required one config, got {' and '.join(files)}; leave the others out")
     file = Path(files[0]) if files else ROOT / "configs" / "demo.toml"
     given = [text for text in args.config if "=" in text]
     # Only one of two overrides of a key would be named in a message about it: the one that counts.
@@ -82,14 +121,18 @@ def report(args: argparse.Namespace, table: str, verdict: str) -> None:
     text = f"{table}\n\n**Verdict.** {verdict}"
     print(text)
     if args.document is not None:
-        name = Path(sys.argv[0]).stem
-        filled = between_marks(args.document.read_text(encoding="utf-8"), name, text)
-        if filled is None:
-            raise SystemExit(
-                f"{args.document}: required the lines <!-- {name} --> and <!-- end of {name} -->, found not both; "
-                "write them where table and verdict are to stand"
-            )
-        args.document.write_text(filled, encoding="utf-8")
+        written.write(args.document, _filled(args.document, text))
+
+
+def _filled(document: Path, text: str) -> str:
+    name = _name()
+    filled = between_marks(document.read_text(encoding="utf-8"), name, text) if document.exists() else None
+    if filled is None:
+        raise InputError(
+            f"{document}: required the lines <!-- {name} --> and <!-- end of {name} -->, found not both; "
+            "write them where table and verdict are to stand"
+        )
+    return filled
 
 
 def between_marks(document: str, name: str, text: str) -> str | None:
@@ -131,7 +174,6 @@ def _save(png: io.BytesIO, file: Path) -> None:
     """A palette is enough for a figure of few colours, and takes a fraction of the bytes."""
     from PIL import Image
 
-    file.parent.mkdir(exist_ok=True)
     Image.open(png).convert("RGB").quantize(256).save(file, optimize=True)
 
 

@@ -26,6 +26,7 @@ import _lecture
 from windownet import config as config_module, experiment
 from windownet.data import demo, sources, vectors
 from windownet.data.vocabulary import Normalization
+from windownet.errors import InputError
 from windownet.schema.config import Config
 from windownet.train.word_table import ENOUGH_WORDS
 
@@ -39,7 +40,7 @@ RAW_SEEDS = range(1, 6)
 
 def of_the_data(config: Config, file: Path, folder: Path) -> Path:
     """The vectors of the data set's words alone, so that every seed has a copy of a small table."""
-    splits = sources.load(config.data, 0)
+    splits = sources.load(config.data)
     normalization = Normalization(config.features.case, config.features.digits)
     words = {normalization(w) for part in (splits.train, splits.dev, splits.test) for s in part for w in s.words}
     found = vectors.read(file, lambda word: normalization(word) in words)
@@ -69,7 +70,7 @@ def curves(
         small = of_the_data(config, file, Path(folder))
         width = vectors.read(small, lambda word: False).matrix.shape[1]
         config = config_module.change(config, {"model.word_width": width})
-        everything = len(sources.load(config.data, 0).train)
+        everything = len(sources.load(config.data).train)
         done = {(record["set"], record["policy"], record["sentences"]) for record in known}
         for size in [size for size in SIZES if size < everything] + [everything]:
             steps = max(1, size * 20 // config.train.batch_size)
@@ -80,10 +81,8 @@ def curves(
                 runs = settings(policy, small, size, epochs, seeds)
                 outcomes = experiment.run(config, runs, console, every=math.ceil(epochs / 10))
                 f1 = [outcome.test.f1 for outcome in outcomes if outcome.test is not None]
-                mean, half = experiment.interval(f1)
-                console.print(
-                    f"{name} {size:>6,} sentences  {policy:<10}  F1 {mean:.2f} +- {half:.2f}", highlight=False
-                )
+                line = f"{name} {size:>6,} sentences  {policy:<10}  F1 {_lecture.plus_minus(f1)}"
+                console.print(line, highlight=False)
                 yield {"set": name, "policy": policy, "sentences": size, "words": outcomes[0].words, "f1": f1}
 
 
@@ -136,16 +135,22 @@ def verdict(records: list[dict[str, Any]]) -> str:
     """What the numbers say, in words."""
     parts = []
     for name, words in crossings(records).items():
+        plain, frozen, tuned = ([r["f1"] for r in records if (r["set"], r["policy"]) == (name, p)] for p in POLICIES)
         if words == 0:
-            parts.append(f"{name}: fine-tuning is ahead at every size measured")
+            parts.append(f"{name}: by the means fine-tuning is ahead at every size measured")
         elif math.isinf(words):
-            parts.append(f"{name}: the frozen table is ahead even with all data")
+            parts.append(f"{name}: by the means the frozen table is ahead even with all data")
         else:
-            parts.append(f"{name}: fine-tuning takes over at about {words:,.0f} training words")
-        plain, tuned = ([r["f1"] for r in records if (r["set"], r["policy"]) == (name, p)] for p in POLICIES[::2])
+            parts.append(f"{name}: by the means fine-tuning takes over at about {words:,.0f} training words")
+        level = sum(not (_lecture.apart(a, b) or _lecture.apart(b, a)) for a, b in zip(frozen, tuned, strict=True))
+        if level:
+            parts[-1] += f" (at {level} of {len(tuned)} sizes the seeds do NOT tell the two apart)"
         if plain and tuned:
             gap = float(np.mean(tuned[-1]) - np.mean(plain[-1]))
-            parts[-1] += f", and with all data vectors {'add' if gap > 0 else 'cost'} {abs(gap):.1f} of F1"
+            if _lecture.apart(tuned[-1], plain[-1]) or _lecture.apart(plain[-1], tuned[-1]):
+                parts[-1] += f", and with all data vectors {'add' if gap > 0 else 'cost'} {abs(gap):.1f} of F1"
+            else:
+                parts[-1] += f", and with all data the seeds do NOT tell what vectors add (mean {gap:+.1f} of F1)"
     return "; ".join(parts) + f". auto fine-tunes from {ENOUGH_WORDS:,} training words on."
 
 
@@ -171,23 +176,45 @@ def draw(records: list[dict[str, Any]], file: Path | None) -> None:
         axes[0][0].legend(frameon=False)
 
 
+def named_config(given: str) -> tuple[str, Config]:
+    name, found, rest = given.partition("=")
+    if not found:
+        raise InputError(f"argument {given!r}: required NAME=CONFIG; write such as btc=configs/btc.toml")
+    path, *overrides = rest.split(",")
+    return name, config_module.load(Path(path), overrides)
+
+
+def measured(file: Path | None, seeds: int) -> list[dict[str, Any]]:
+    """The records in a file, if there is one."""
+    if file is None or not file.exists():
+        return []
+    try:
+        records: list[dict[str, Any]] = json.loads(file.read_bytes())
+        came = {len(record["f1"]) for record in records}
+    except (ValueError, TypeError, KeyError):
+        raise InputError(f"{file}: required records that this script wrote, got others; name another file") from None
+    if came - {seeds}:
+        raise InputError(f"{file}: required records of --seeds {seeds} runs, got {came}; name another file")
+    return records
+
+
 def main() -> None:
     parser = _lecture.parser(__doc__)
     parser.add_argument("vectors", nargs="?", type=Path, help="file of word vectors")
     parser.add_argument("sets", nargs="*", help="NAME=CONFIG[,KEY=VALUE...]")
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--json", type=Path, help="keep the records in this file; those it has are not measured again")
+    parser.add_argument("--seeds", type=_lecture.count, default=5)
+    parser.add_argument(
+        "--json", type=_lecture.output, help="keep the records in this file; those it has are not measured again"
+    )
     args = parser.parse_args()
     if args.vectors is not None and not args.sets:
-        raise SystemExit("required NAME=CONFIG after the file of vectors, got none; name the data sets to train on")
+        raise InputError("required NAME=CONFIG after the file of vectors, got none; name the data sets to train on")
+    configs = dict(map(named_config, args.sets or [f"demo={_lecture.ROOT / 'configs' / 'demo.toml'}"]))
     console = Console(stderr=True)
-    records = json.loads(args.json.read_text()) if args.json is not None and args.json.exists() else []
+    records = measured(args.json, args.seeds)
     with tempfile.TemporaryDirectory() as folder:
         file = args.vectors or embedded_vectors(Path(folder))
-        for given in args.sets or [f"demo={_lecture.ROOT / 'configs' / 'demo.toml'}"]:
-            name, _, rest = given.partition("=")
-            path, *overrides = rest.split(",")
-            config = config_module.load(Path(path), overrides)
+        for name, config in configs.items():
             for record in curves(name, config, file, args.seeds, console, records):
                 records.append(record)
                 if args.json is not None:
@@ -197,4 +224,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    _lecture.run(main)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
-from jax.typing import ArrayLike
 
 import _lecture
 from _inside import Visit, walk_back
@@ -55,7 +54,7 @@ def _edges(visit: Visit, names: dict[int, str]) -> list[Edge]:
     node = visit.node
     assert node.op is not None
     local = node.op.cotangents(jnp.ones_like(node.value), node.value, *map(primal, node.inputs))
-    numbers: list[tuple[Any, ArrayLike, ArrayLike]] = list(zip(node.inputs, local, visit.downstream, strict=True))
+    numbers: list[tuple[Any, Any, Any]] = list(zip(node.inputs, local, visit.downstream, strict=True))
     return [
         Edge(
             node.op.name,
@@ -156,4 +155,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    _lecture.run(main)

@@ -95,13 +95,13 @@ def layers(config: Config, seeds: int) -> list[Layers]:
         starts += params
         deviations.append(np.mean([_deviations(prepared, p) for p in params], axis=0))
     start = jax.tree.map(lambda *each: jnp.stack(each), *starts)
-    *_, (_, params, losses) = _inside.epochs(prepared, [*range(seeds)] * len(names), start)
-    _, f1 = _inside.Part(prepared, prepared.splits.dev)(params)
+    *_, (_, trained, losses) = _inside.epochs(prepared, [*range(seeds)] * len(names), start)
+    _, f1 = _inside.Part(prepared, prepared.splits.dev)(trained)
     loss = losses.mean(axis=1).tolist()
     runs = [slice(n * seeds, (n + 1) * seeds) for n in range(len(names))]
     return [
-        Layers(name, *(d.tolist() for d in deviation), loss[mine], f1[mine])
-        for name, deviation, mine in zip(names, deviations, runs, strict=True)
+        Layers(name, forward.tolist(), back.tolist(), loss[mine], f1[mine])
+        for name, (forward, back), mine in zip(names, deviations, runs, strict=True)
     ]
 
 
@@ -194,4 +194,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    _lecture.run(main)

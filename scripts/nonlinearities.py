@@ -159,4 +159,4 @@ def _inputs(name: str, x: jax.Array) -> Sequence[jax.Array]:
 
 
 if __name__ == "__main__":
-    main()
+    _lecture.run(main)

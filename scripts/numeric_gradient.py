@@ -10,6 +10,7 @@ one walk back and by two forward passes a parameter, measured on some parameters
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -92,9 +93,9 @@ def errors(config: Config) -> list[Errors]:
             def at(place: jax.Array, step: jax.Array, values: Any = values) -> jax.Array:
                 first = values["hidden"][0]
                 moved = first["w"].reshape(-1).at[place].add(step).reshape(first["w"].shape)
-                return prepared.network.loss(
-                    {**values, "hidden": [{**first, "w": moved}, *values["hidden"][1:]]}, batch
-                )
+                changed = {**values, "hidden": [{**first, "w": moved}, *values["hidden"][1:]]}
+                loss: jax.Array = prepared.network.loss(changed, batch)
+                return loss
 
             losses = {
                 sign: np.array([[float(at(place, sign * step)) for step in STEPS] for place in places], np.float64)
@@ -118,9 +119,7 @@ def times(config: Config) -> list[Times]:
         back = jax.jit(lambda p, b, n=network: value_and_grad(n.loss, row_sparse=True)(p, b))
         forward = jax.jit(lambda p, b, n=network: n.loss(p, b))
         size = sum(x.size for x in jax.tree.leaves(params))
-        seconds = least(
-            {"back": lambda b=back, p=params, x=batch: b(p, x), "forward": lambda f=forward, p=params, x=batch: f(p, x)}
-        )
+        seconds = least({"back": partial(back, params, batch), "forward": partial(forward, params, batch)})
         found.append(Times(size, seconds["back"], 2 * size * seconds["forward"]))
     return found
 
@@ -133,7 +132,7 @@ def least(programs: dict[str, Callable[[], Any]]) -> dict[str, float]:
             start = time.perf_counter()
             for _ in range(PROBES):
                 result = program()
-            jax.block_until_ready(result)
+            jax.block_until_ready(result)  # type: ignore[no-untyped-call]
             if round_:
                 seconds[name].append((time.perf_counter() - start) / PROBES)
     return {name: min(each) for name, each in seconds.items()}
@@ -229,4 +228,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    _lecture.run(main)

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax import nnx
 
 from windownet import config
 from windownet.autodiff import ops
@@ -32,16 +33,21 @@ def bridged_loss(module: reference.Reference, batch: Batch) -> jax.Array:
     x = reshape(x, shape=(x.shape[0], x.shape[1] * x.shape[2]))
     nonlinearity = as_custom_vjp(ops.OPS[module.network.nonlinearity])
     for layer in module.hidden:
-        x = nonlinearity(affine(x, layer.kernel[...], layer.bias[...]))
-    logits = affine(x, module.output.kernel[...], module.output.bias[...])
+        x = nonlinearity(affine(x, layer.kernel[...], _bias(layer)))
+    logits = affine(x, module.output.kernel[...], _bias(module.output))
     return softmax_cross_entropy(logits, batch.tags, batch.mask)
+
+
+def _bias(layer: nnx.Linear) -> jax.Array:
+    assert layer.bias is not None
+    return layer.bias[...]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--steps", type=int, default=100)
     args = parser.parse_args()
-    jax.config.update("jax_enable_x64", True)
+    jax.config.update("jax_enable_x64", True)  # type: ignore[no-untyped-call]
     prepared = prepare(config.parse({"data": {"source": "demo"}, "train": {"steps_per_call": 1}}, "this script"))
     network, optimizer = prepared.network, optax.adam(1e-3)
 

@@ -24,6 +24,7 @@ import _lecture
 from windownet import config as config_module
 from windownet.data import demo, vectors
 from windownet.data.batches import Batch, Windows, encode
+from windownet.errors import InputError
 from windownet.optim.build import TABLE
 from windownet.train import scheduled
 from windownet.train.prepare import Prepared, prepare
@@ -128,7 +129,7 @@ def small(file: Path, folder: Path) -> Path:
     words = {*SCREENS, LEFT_BEHIND, *THINGS, *(part for frame in FRAMES for part in frame.split())}
     found = vectors.read(file, words)
     if missing := {*SCREENS, LEFT_BEHIND} - set(found.words):
-        raise SystemExit(f"{file}: required vectors of {', '.join(sorted(missing))}, found none; take another file")
+        raise InputError(f"{file}: required vectors of {', '.join(sorted(missing))}, found none; take another file")
     vectors.write_safetensors(folder / "vectors.safetensors", found.words, found.matrix)
     return folder / "vectors.safetensors"
 
@@ -173,8 +174,8 @@ def verdict(numbers: dict[str, dict[str, list[float]]]) -> str:
 def main() -> None:
     parser = _lecture.parser(__doc__)
     parser.add_argument("vectors", nargs="?", type=Path, help="file of word vectors")
-    parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--seeds", type=_lecture.count, default=10)
+    parser.add_argument("--epochs", type=_lecture.count, default=30)
     args = parser.parse_args()
     numbers: dict[str, dict[str, list[float]]] = {}
     with tempfile.TemporaryDirectory() as name:
@@ -199,15 +200,16 @@ def main() -> None:
                     shown = tuple(w for w in (*SCREENS, LEFT_BEHIND, *THINGS) if w in row)
                     rows = [row[word] for word in shown]
                     draw(shown, start[rows], end[rows], args.figure)
-    rows = [
-        (name, *(_lecture.plus_minus(numbers[update][name], 3) for update in ("freeze", "fine-tune")))
+    cells = [
+        (
+            name.replace("|", "\\|"),
+            *(_lecture.plus_minus(numbers[update][name], 3) for update in ("freeze", "fine-tune")),
+        )
         for name in numbers["freeze"]
     ]
     head = (f"mean of {args.seeds} seeds", "frozen", "fine-tuned")
-    _lecture.report(
-        args, _lecture.table(head, [(name.replace("|", "\\|"), *cells) for name, *cells in rows]), verdict(numbers)
-    )
+    _lecture.report(args, _lecture.table(head, cells), verdict(numbers))
 
 
 if __name__ == "__main__":
-    main()
+    _lecture.run(main)

@@ -7,11 +7,13 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import _lecture
+import freeze_or_finetune
 import graph_by_hand
 import initialization
 import learning_rates
@@ -19,6 +21,9 @@ import nonlinearities
 import numeric_gradient
 import optimizers
 import overfitting
+import word_vectors_move
+from windownet import config
+from windownet.data import demo, vectors
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "docs" / "lecture.md").read_text("utf-8")
@@ -124,7 +129,49 @@ def test_the_graph_from_end_to_end(tmp_path: Path) -> None:
     assert text.startswith("above\n") and text.endswith("below\n")
     document.write_text("no place")
     lost = subprocess.run([*script, "--document", document], capture_output=True, text=True, check=False)
-    assert lost.returncode == 1 and "<!-- graph_by_hand -->" in lost.stderr
+    assert lost.returncode == 2 and "<!-- graph_by_hand -->" in lost.stderr
+
+
+@pytest.mark.parametrize(
+    ("script", "given", "told"),
+    [
+        (word_vectors_move, ["nope.txt"], "nope.txt: required a file, found nothing there"),
+        (word_vectors_move, ["--seeds", "0"], "argument --seeds: required a whole number from 1 on, got '0'"),
+        (word_vectors_move, ["--epochs", "0"], "argument --epochs: required a whole number from 1 on, got '0'"),
+        (word_vectors_move, ["--figure", "/proc/x.png"], "/proc/x.png: cannot be written"),
+        (word_vectors_move, ["--figure", "x.foo"], "x.foo: required a name that ends in .png"),
+        (word_vectors_move, ["--document", "nope.md"], "nope.md: required the lines <!-- a_script -->"),
+        (freeze_or_finetune, ["V"], "required NAME=CONFIG after the file of vectors, got none"),
+        (freeze_or_finetune, ["V", "foo"], "argument 'foo': required NAME=CONFIG"),
+        (freeze_or_finetune, ["V", "a=nope.toml"], "nope.toml: required a"),
+        (freeze_or_finetune, ["V", f"a={ROOT / 'configs' / 'demo.toml'},bad=1"], "argument 'bad=1': "),
+        (freeze_or_finetune, ["--json", "old.json"], "old.json: required records of --seeds 5 runs, got {2}"),
+        (freeze_or_finetune, ["--json", "other.json"], "other.json: required records that this script wrote"),
+        (optimizers, ["a.toml", "b.toml"], "required one config, got a.toml and b.toml"),
+    ],
+)
+def test_what_a_person_can_mend_is_one_line_before_anything_is_computed(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    script: Any,
+    given: list[str],
+    told: str,
+) -> None:
+    def computes(*_: object) -> None:
+        raise AssertionError("something was computed")
+
+    (tmp_path / "old.json").write_text('[{"f1": [1, 2]}]')
+    (tmp_path / "other.json").write_text("{}{")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["scripts/a_script.py", *given])
+    monkeypatch.setattr(_lecture, "vectors_of", computes)
+    with pytest.raises(SystemExit) as ended:
+        _lecture.run(script.main)
+    assert ended.value.code == 2
+    *_, line = capsys.readouterr().err.splitlines()
+    assert line.startswith("a_script") and told in line
+    assert {path.name for path in tmp_path.iterdir()} == {"old.json", "other.json"}
 
 
 def errors(kind: str, bits: int, order: float, rounding: float) -> numeric_gradient.Errors:
@@ -261,3 +308,24 @@ def test_learning_rates_either_way() -> None:
     assert "Too high: 3, 10. At 10 the loss" in said
     said = learning_rates.verdict([right], [])
     assert "NONE tried is too low." in said and "NONE tried is too high." in said
+
+
+def test_only_vectors_of_the_data_s_words_are_kept(tmp_path: Path) -> None:
+    known = demo.sentences("dev")[0].words[0]
+    vectors.write_word2vec_text(tmp_path / "all.txt", [known, "no-word-of-it"], np.eye(2))
+    small = freeze_or_finetune.of_the_data(config.load(ROOT / "configs" / "demo.toml"), tmp_path / "all.txt", tmp_path)
+    assert vectors.read(small).words == (known,)
+
+
+def of_policies(**f1: list[float]) -> list[dict[str, Any]]:
+    names = {"none": "no vectors", "freeze": "freeze", "tune": "fine-tune"}
+    return [{"set": "x", "policy": names[n], "sentences": 9, "words": 99, "f1": each} for n, each in f1.items()]
+
+
+def test_freeze_or_finetune_either_way() -> None:
+    said = freeze_or_finetune.verdict(of_policies(none=[50, 51], freeze=[60, 61], tune=[70, 71.1]))
+    assert "ahead at every size" in said and "vectors add 20.0" in said and "NOT" not in said
+    said = freeze_or_finetune.verdict(of_policies(none=[60, 71], freeze=[65, 55], tune=[60, 65]))
+    assert "(at 1 of 1 sizes the seeds do NOT tell the two apart)" in said
+    assert "with all data the seeds do NOT tell what vectors add (mean -3.0 of F1)" in said
+    assert "vectors cost 20.0" in freeze_or_finetune.verdict(of_policies(none=[90, 91.1], freeze=[1, 2], tune=[70, 71]))

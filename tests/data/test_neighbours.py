@@ -154,6 +154,26 @@ def test_numbers_are_checked_of_words_that_were_not_asked_for(tmp_path):
     assert neighbours(path, "tv", "--skip-bad-lines").stdout == "tv\n   0.0000  radio\n"
 
 
+def test_a_word_whose_own_line_was_skipped(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("tv 1 0\nking 1 x\nking2 1 y\nkings 0 1\n")
+    told = neighbours(path, "king", "--skip-bad-lines").stderr
+    assert "got 'king' ('king2' is near it in spelling)" in told
+    assert told.endswith("; ask for others (bad lines skipped, and their words with them: 1 of 4)\n")
+    np.save(tmp_path / "b.npy", [[1e300, 0], [1, 0], [0, 1]])
+    (tmp_path / "b.vocab.txt").write_text("king\nqueen\nprince\n")
+    told = neighbours(tmp_path / "b.npy", "king", "--skip-bad-lines").stderr
+    assert "got 'king' (nothing is near it in spelling); ask for others (bad lines skipped" in told
+
+
+def test_a_word_is_one_short_line(tmp_path):
+    path, words = tmp_path / "a.safetensors", ["tv", "a\u2028b\x1b[31m", "x" * 70_000]
+    write_safetensors(path, words, np.eye(3))
+    lines = neighbours(path, "tv", words[2]).stdout.splitlines()
+    assert [line[10:].strip() for line in lines[1:3]] == ["a\\u2028b\\x1b[31m", "x" * 59 + "…"]
+    assert lines[3] == "x" * 59 + "…"
+
+
 def test_every_format_can_be_named(tmp_path):
     choice = next(option for option in main.commands["neighbours"].params if option.name == "form").type
     assert tuple(choice.choices) == FORMATS

@@ -197,7 +197,8 @@ def test_memory_does_not_grow_with_the_file(tmp_path, suffix):
     assert peaks[1] < 1.1 * peaks[0]
 
 
-BAD = "; correct it, or skip bad lines"
+SKIP = "skip bad lines (--skip-bad-lines, or words.skip_bad_lines=true in a config)"
+BAD = f"; correct it, or {SKIP}"
 
 
 @pytest.mark.parametrize(
@@ -208,6 +209,7 @@ BAD = "; correct it, or skip bad lines"
         (b" 1 2", "required a word and 3 numbers, got no word (' 1 2')"),
         (b"x 1 2", "required a word and 3 numbers, got 2 ('x 1 2')"),
         (b"x", "required a word and 3 numbers, got 0 ('x')"),
+        (b"# comment", "required a word and 3 numbers, got 0 ('# comment')"),
         (b"x 1 2 3 4", "required a word and 3 numbers, got 4 ('x 1 2 3 4')"),
         (b"x 1  2", "required 3 numbers, got 2 for 'x'"),
         (b"x 1 2\t3 4", "required 3 numbers, got 4 for 'x'"),
@@ -231,6 +233,32 @@ def test_bad_lines(tmp_path, header, line, fault):
     assert np.array_equal(found.matrix, [[1, 2, 3], [4, 5, 6]])
     assert found.counts == Counts(3, 1, 0)
     assert found.counts.warning() == "bad lines skipped: 1 of 3"
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b" \n\t\n\n"])
+@pytest.mark.parametrize("header", [b"", b"2 3\n"])
+def test_blank_lines_at_the_end_are_nothing(tmp_path, header, end):
+    path = saved(tmp_path, "a.txt", header + b"good 1 2 3\nfine 4 5 6\n" + end)
+    found = read(path)
+    assert (found.words, found.counts) == (("good", "fine"), Counts(2, 0, 0))
+    path.write_bytes(path.read_bytes() + b"late 1 2\n")
+    first_blank = path.read_bytes().count(b"\n", 0, path.read_bytes().index(b"fine")) + 2
+    assert message(read, path).startswith(f"{path}:{first_blank}: required a word and 3 numbers, got no word ('')")
+
+
+def test_lines_that_end_in_carriage_returns_alone_are_refused(tmp_path, monkeypatch):
+    path = saved(tmp_path, "a.txt", b"a 1 2\rb 3 4\rc 5 6\r")
+    told = f"{path}:1: required lines that end in a line feed, got a carriage return inside of one"
+    assert message(read, path).startswith(told)
+    assert "; convert the line ends of the file" in message(read, path)
+    assert told in message(read, path, skip_bad=True)
+    monkeypatch.setattr("windownet.data.vector_formats._LONGEST_LINE", 10)
+    assert "got a longer one; convert its line ends" in message(read, path)
+
+
+def test_a_bad_line_of_a_packed_file_may_be_damage(tmp_path):
+    path = saved(tmp_path, "a.txt.gz", gzip.compress(b"good 1 2 3\nbad 1 2\n"))
+    assert f"; correct it, or fetch the packed file again, or {SKIP}" in message(read, path)
 
 
 def test_first_line_is_bad(tmp_path):
@@ -307,6 +335,7 @@ def test_bad_records_of_binary(tmp_path):
         f"{path}: record 3: required a word, a space and 20 bytes of numbers, got the end of the file after 11 of"
     )
     assert expected in message(read, path, {"a"})
+    assert message(read, path, {"a"}).endswith(f" of them; fetch the file again, or {SKIP}")
     assert read(path, {"a"}, skip_bad=True).counts == Counts(3, 1, 0)
     path = saved(tmp_path, "a.bin", binary("abc", np.ones((3, 5)), end=b"")[:-1])
     assert f"{path}: record 3: required a word, a space and 20 bytes of numbers, got the end" in message(read, path)

@@ -128,6 +128,45 @@ def test_a_run_of_one_call_tells_the_loss_that_it_ends_with_and_no_speed(folder)
     assert " s  - words/s (- of the text)" in result.stdout
 
 
+@pytest.mark.parametrize(
+    ("given", "has", "advised"),
+    [
+        (("pretrain.block=8192", "pretrain.epochs=2"), "2 blocks of 8,192", ["pretrain.block=128"]),
+        (("pretrain.block=8192", "pretrain.epochs=1"), "1 block of 8,192", ["pretrain.block=64"]),
+        (
+            ("pretrain.block=64", "pretrain.epochs=1", "pretrain.subsample=0.01"),
+            "77 blocks of 64",
+            ["pretrain.epochs=2"],
+        ),
+    ],
+)
+def test_too_few_blocks_are_warned_of_with_a_cure(folder, given, has, advised):
+    result = run(folder, f"few-{has}", *given)
+    (warning,) = [line for line in result.stderr.splitlines() if line.startswith("warning:")]
+    assert f"the run has {has} words" in warning
+    assert re.findall(r"pretrain\.\w+=\d+", warning) == advised
+    result = run(folder, f"cured-{has}", *given, *advised)
+    assert result.exit_code == 0 and "warning:" not in result.stderr
+
+
+def test_a_loss_that_rose_is_warned_of(folder, results):
+    result = run(folder, "high", "pretrain.learning_rate=1e8", "pretrain.epochs=1", "pretrain.block=64")
+    assert result.exit_code == 0, result.output
+    (warning,) = re.findall(
+        r"^warning: the last loss, (\S+), is above the first, 4\.1\d+, ", result.stderr, re.MULTILINE
+    )
+    assert len(warning) < 12 and warning == told(result)[-1][1]
+    assert all("warning" not in each.stderr for each in results.values())
+
+
+def test_without_a_pair_there_is_no_loss(folder):
+    (folder / "alone.txt").write_text("a\nb\n" * 5)
+    result = run(folder, "alone", "text.files=[alone.txt]")
+    assert result.exit_code == 0, result.output
+    assert told(result) == [("100", "-", "-")]
+    assert [record["loss"] for record in records_of(folder, "alone")[1:]] == [None, None]
+
+
 @pytest.mark.parametrize("objective", ["skipgram", "ranking"])
 def test_files_read_back_alike_and_nothing_else_is_left(folder, results, objective):
     assert {path.name for path in (folder / objective).iterdir()} == {

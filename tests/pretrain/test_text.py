@@ -82,6 +82,47 @@ def test_an_unfinished_text_is_none(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("name", "damaged"),
+    [
+        ("text.json", lambda data: b""),
+        ("text.json", lambda data: b"[]"),
+        ("text.json", lambda data: b"{}"),
+        ("words.txt", lambda data: b"\xff\xfe" + data),
+        ("words.txt", None),
+        ("numbers.int32", lambda data: b""),
+        ("numbers.int32", lambda data: data[:-3]),
+        ("numbers.int32", lambda data: b"\xff" * len(data)),
+        ("numbers.int32", lambda data: b"\x7f" * len(data)),
+        # Numbers that words have, but not so often.
+        ("numbers.int32", lambda data: data[:4] * (len(data) // 4)),
+        ("numbers.int32", None),
+    ],
+)
+def test_a_damaged_text_is_none(tmp_path, name, damaged):
+    encoded(tmp_path, b"a b a b c\n")
+    assert text.load(tmp_path) is not None
+    path = tmp_path / name
+    if damaged is None:
+        path.unlink()
+    else:
+        path.write_bytes(damaged(path.read_bytes()))
+    assert text.load(tmp_path) is None
+
+
+def test_a_full_disk_is_called_so(tmp_path):
+    (tmp_path / "numbers.int32.first").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left on device"):
+        encoded(tmp_path, b"a b a b c\n")
+
+
+@pytest.mark.parametrize(("times", "min_count"), [(1, 2), (2, 2)])
+def test_a_long_word_is_shown_short(tmp_path, times, min_count):
+    with pytest.raises(InputError) as error:
+        encoded(tmp_path, b"x" * 100_000 + b"\n" + b"x" * 100_000 * (times - 1), min_count=min_count)
+    assert "'xxx" in str(error.value) and len(str(error.value)) < 300
+
+
+@pytest.mark.parametrize(
     ("data", "options", "message"),
     [
         (b"", {}, "here.txt: required words, found none in it; check text.files"),

@@ -51,6 +51,14 @@ def test_nothing_moved() -> None:
     ]
 
 
+def test_the_longest_vectors_have_directions() -> None:
+    usual, longest = (
+        of_tables(NAMES, scale * START, scale * START[:, ::-1], COUNTS) for scale in (1, np.float32(3e37))
+    )
+    assert longest.gap_before == pytest.approx(usual.gap_before)
+    assert longest.gap_after == pytest.approx(usual.gap_after)
+
+
 def test_no_word_trained_and_fewer_words_than_neighbours() -> None:
     drift = of_tables(NAMES, START, START, np.zeros(6, int), words=2, neighbours=10, examined=9)
     assert (drift.trained, drift.examined, drift.pairs, drift.most) == (0, 0, 0, ())
@@ -99,12 +107,12 @@ def test_a_run(tmp_path: Path) -> None:
     write_word2vec_text(tmp_path / "vectors.txt", words, -3 * vectors)
     changed = runner.invoke(main, ["drift", str(tmp_path / "run")])
     assert changed.exit_code == 2
-    assert f"{tmp_path / 'run' / 'environment.json'}: required the vectors data that the run began" in changed.stderr
+    assert f"{tmp_path / 'run' / 'environment.json'}: required the vectors (words.vectors) that the" in changed.stderr
     write_word2vec_text(tmp_path / "vectors.txt", words, vectors)
     (tmp_path / "train.conll").write_text(text.replace("tv O", "tv B-PER", 1), encoding="utf-8")
     changed = runner.invoke(main, ["drift", str(tmp_path / "run" / "last")])
     assert changed.exit_code == 2
-    assert "required the train data that the run began with" in changed.stderr
+    assert "required the train data (data.train) that the run began with" in changed.stderr
     (tmp_path / "run" / "environment.json").write_text("[]", encoding="utf-8")
     assert "got a file without them" in runner.invoke(main, ["drift", str(tmp_path / "run")]).stderr
     (tmp_path / "train.conll").write_text(text.replace("had", "sold"), encoding="utf-8")

@@ -233,7 +233,10 @@ def test_the_order_of_patterns_counts(tmp_path: Path) -> None:
             r"required device.xla_flags = '.*', as the run began with, got '--xla_nonesuch'; go on",
         ),
         *(
-            (lambda e, part=part: e["data"].update({part: "0"}), rf"required the {part} data that .* got other ones")
+            (
+                lambda e, part=part: e["data"].update({part: "0"}),
+                rf"required the {part} .*\(\w+\.\w+.*\) that .* got other",
+            )
             for part in DATA
         ),
     ],
@@ -282,8 +285,23 @@ def test_the_data_s_content_counts_and_not_its_place(cut: Path, tmp_path: Path) 
     assert len(checkpoint.found(folder / "checkpoints")) == 1
     (moved / "train.conll").write_text((moved / "train.conll").read_text().replace("Tom", "Tim"))
     changed = prepare(prepared.config)
-    with pytest.raises(InputError, match=r"required the \w+ data that the run began with, got other"):
+    with pytest.raises(InputError, match=r"required the train data \(data.train\) that the run began with, got other"):
         run(changed, folder, resume=True)
+
+
+def test_what_was_changed_is_what_is_blamed(tmp_path: Path) -> None:
+    vectors = tmp_path / "vectors.txt"
+    vectors.write_text("oslo 1 2 3 4\nlima 4 3 2 1\n")
+    prepared = make(tmp_path, words={"vectors": str(vectors)})
+    began = environment.fingerprints(prepared)
+    vectors.write_text("oslo 1 2 3 4\nbob 1 1 1 1\nlima 4 3 2 1\n")
+    with pytest.raises(InputError, match=r"required the vectors \(words.vectors\) that"):
+        environment.require_same_data(tmp_path, began, environment.fingerprints(prepare(prepared.config)))
+    vectors.write_text("oslo 1 2 3 4\nlima 4 3 2 1\n")
+    data = tmp_path / "train.conll"
+    data.write_text(data.read_text().replace("Tom", "Tim", 1))
+    with pytest.raises(InputError, match=r"required the train data \(data.train\) that"):
+        environment.require_same_data(tmp_path, began, environment.fingerprints(prepare(prepared.config)))
 
 
 def test_another_processor_is_warned_of(cut: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -426,6 +444,13 @@ def test_how_batches_are_prepared_makes_no_difference(
         (tmp_path / name).mkdir()
         run(make(tmp_path / name), tmp_path / name / "run")
         assert outcome(tmp_path / name / "run")["records"] == outcome(whole / "run")["records"]
+
+
+def test_a_run_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / ".lock").mkdir()
+    told = r"required a run folder that can be written, got 'Is a directory' for"
+    with pytest.raises(InputError, match=told), run_folder.locked(tmp_path):
+        pass
 
 
 def test_one_process_writes_a_run(cut: Path, tmp_path: Path) -> None:

@@ -154,12 +154,25 @@ def test_warnings(tmp_path: Path) -> None:
     foreign = tmp_path / "foreign.txt"
     write_word2vec_text(foreign, ["huis", "boom"], VECTORS[:2])
     assert "none of the 9 words" in make(tmp_path, words={"vectors": str(foreign)}).words.warnings[0]
+    # Too rare for rows of their own, they have one by the file.
+    rare = make(tmp_path, features={"min_count": 1000})
+    assert "6 of 6 words of training have one, 2 words beside them" in rare.words.notes[0]
+    assert rare.words.warnings == ()
+    assert make(tmp_path, features={"min_count": 1000}, words={"extra": 0}).words.warnings == ()
     twice = tmp_path / "twice.txt"
     twice.write_text("ann 1 2 3 4 5 6\nann 1 2 3 4 5 6\nbob 1 2\n", encoding="utf-8")
     with pytest.raises(InputError, match=r"twice.txt:3: "):
         make(tmp_path, words={"vectors": str(twice)})
     warnings = make(tmp_path, words={"vectors": str(twice), "skip_bad_lines": True}).words.warnings
     assert "bad lines skipped: 1 of 3; lines that name a word again: 1" in warnings[0]
+
+
+def test_a_bar_is_for_a_terminal(tmp_path: Path) -> None:
+    told = io.StringIO()
+    prepare(make(tmp_path).config, Console(file=told))
+    assert told.getvalue() == ""
+    prepare(make(tmp_path).config, Console(file=told, force_terminal=True))
+    assert "word vectors" in told.getvalue()
 
 
 def test_refusals(tmp_path: Path) -> None:

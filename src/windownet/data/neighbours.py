@@ -12,6 +12,8 @@ from windownet.data.vectors import read
 from windownet.errors import InputError
 
 _BATCH = 1 << 13
+# Letters of a word in a table.
+_SHOWN = 60
 
 
 class Neighbour(NamedTuple):
@@ -62,7 +64,11 @@ def of_words(
     if missing := [word for word in dict.fromkeys(words) if word not in queries.words]:
         similar = _similar(path, missing, options)
         came = ", ".join(f"{word!r} ({similar.get(word, 'nothing')} is near it in spelling)" for word in missing)
-        raise InputError(f"{path}: required words that are in it, got {came}; ask for others")
+        counts = queries.counts
+        skipped = f" (bad lines skipped, and their words with them: {counts.skipped:,} of {counts.lines:,})"
+        raise InputError(
+            f"{path}: required words that are in it, got {came}; ask for others{skipped if counts.skipped else ''}"
+        )
     for word, vector in zip(queries.words, queries.matrix, strict=True):
         if not vector.any():
             raise InputError(
@@ -106,6 +112,12 @@ def nearest(
     return best
 
 
+def shown(word: str) -> str:
+    """A word as a table shows it: in one line, and no longer than that."""
+    text = "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in word[:_SHOWN])
+    return text if len(word) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
+
+
 def edit_distances(word: str, others: Sequence[str]) -> np.ndarray:
     """Levenshtein distances, int16 [n], of a word to n others, all at once."""
     lengths = np.array([len(other) for other in others], int)
@@ -137,7 +149,9 @@ def _similar(path: str | Path, words: Sequence[str], options: Options) -> dict[s
         batch.clear()
 
     def take(word: str) -> bool:
-        batch.append(word)
+        # A word that is missing may stand in a line that was skipped.
+        if word not in nearest_yet:
+            batch.append(word)
         if len(batch) == _BATCH:
             compare()
         return False

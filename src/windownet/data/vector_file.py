@@ -130,6 +130,7 @@ class VectorFile:
         self._reading = Reading(self._path, skip_bad)
         self._duplicates = 0
         self._source = ByteSource(self._path, progress)
+        self._reading.packed = bool(self._source.packing)
         try:
             self._records = self._open(format)
             self.width = self._records.width

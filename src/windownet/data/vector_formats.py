@@ -12,6 +12,8 @@ import numpy as np
 
 from windownet.errors import InputError
 
+# What a person is told of the option, which has one name for a verb and one in a config.
+SKIP = "skip bad lines (--skip-bad-lines, or words.skip_bad_lines=true in a config)"
 _LONGEST_WORD = 1 << 16
 _LONGEST_LINE = 1 << 22
 _NUMBER = re.compile(rb"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
@@ -28,6 +30,7 @@ class Reading:
       path: the file.
       unit: what messages put between the path and the number of a record.
       skip_bad: count bad records and go on.
+      packed: whether the file is packed, so that damage may look like a bad line.
       header_lines: lines before the first record.
       met: records met so far, the bad ones too.
       skipped: bad ones among them.
@@ -36,6 +39,7 @@ class Reading:
 
     path: Path
     skip_bad: bool
+    packed: bool = False
     unit: str = ""
     header_lines: int = 0
     met: int = 0
@@ -51,17 +55,23 @@ class Reading:
         """The error of a record."""
         return InputError(f"{self.path}:{self.unit}{record}: {message}")
 
-    def bad(self, message: str, record: int) -> None:
+    def bad(self, message: str, record: int, cure: str = "") -> None:
         """Count a bad record.
+
+        Args:
+          message: what was required and what came.
+          record: its number.
+          cure: what to do about it, where that is not to correct it.
 
         Raises:
           InputError: bad records are not to be skipped.
         """
-        error = self.error(f"{message}; correct it, or skip bad lines", record)
+        cure = cure or ("correct it, or fetch the packed file again" if self.packed else "correct it")
+        error = self.error(f"{message}; {cure}, or {SKIP}", record)
         if not self.skip_bad:
             raise error
         self.skipped += 1
-        self.first_bad = self.first_bad or str(error)
+        self.first_bad = self.first_bad or str(self.error(f"{message}; {cure}", record))
 
     def decode(self, word: bytes) -> str | None:
         """The word of the record met last; None, and the record is bad, where it is empty or not UTF-8."""
@@ -84,7 +94,7 @@ class Reading:
         if declared not in (None, self.met) and not self.skip_bad:
             raise InputError(
                 f"{self.path}:1: required as many words as the header says, {declared:,}, got {self.met:,}; fetch the "
-                "file again, or correct the header, or skip bad lines"
+                f"file again, or correct the header, or {SKIP}"
             )
         if self.met == self.skipped:
             came = f"{self.met:,} bad ones, the first {self.first_bad}" if self.met else "none; fetch or write it again"
@@ -132,6 +142,7 @@ class TextRecords:
         """Take the bytes after the header; `declared` words by what that says, if there is one."""
         self.width = width
         self._pieces, self._reading, self._declared = pieces, reading, declared
+        self._blank = 0
 
     def chunks(self) -> Iterator[Chunk]:
         """Yields a chunk for every piece of the file."""
@@ -140,8 +151,11 @@ class TextRecords:
             data = rest + piece
             end = data.rfind(b"\n") + 1
             if not end and len(data) > _LONGEST_LINE:
+                cure = (
+                    "convert its line ends, which are carriage returns" if b"\r" in data else "name the file's format"
+                )
                 raise self._reading.error(
-                    f"required a line of at most {_LONGEST_LINE:,} bytes, got a longer one; name the file's format",
+                    f"required a line of at most {_LONGEST_LINE:,} bytes, got a longer one; {cure}",
                     self._reading.record + 1,
                 )
             rest = data[end:]
@@ -155,9 +169,24 @@ class TextRecords:
         chunk = Chunk([], [], [])
         reading, width = self._reading, self.width
         for line in lines:
-            reading.met += 1
             # fastText and word2vec leave a blank at the end.
             line = line.rstrip()
+            if not line:
+                # At the end of the file they are nothing; which it is, the next line that is not blank tells.
+                self._blank += 1
+                continue
+            for _ in range(self._blank):
+                reading.met += 1
+                reading.bad(self._fault([], b""), reading.record)
+            self._blank = 0
+            reading.met += 1
+            if b"\r" in line:
+                reading.bad(
+                    f"required lines that end in a line feed, got a carriage return inside of one ({shorten(line)})",
+                    reading.record,
+                    "convert the line ends of the file",
+                )
+                continue
             if line.count(b" ") == width:
                 word, _, payload = line.partition(b" ")
             else:
@@ -176,7 +205,7 @@ class TextRecords:
     def _fault(self, parts: list[bytes], line: bytes) -> str:
         required = f"required a word and {self.width} numbers"
         if len(parts) <= self.width or line[:1].isspace():
-            came = max(0, len(parts) - 1) if line[:1].strip() else "no word"
+            came = count_numbers(line) if line[:1].strip() else "no word"
             return f"{required}, got {came} ({shorten(line)})"
         # A word may end in a number, but a line with a number too many is by far the likelier.
         if _NUMBER.fullmatch(parts[0].split()[-1]) and len(parts[0].split()) > 1:
@@ -239,8 +268,9 @@ class BinaryRecords:
             came = max(0, len(rest) - 1 - rest.find(b" ")) if b" " in rest else 0
             reading.bad(
                 f"required a word, a space and {size:,} bytes of numbers, got the end of the file after {came:,} of "
-                "them; fetch the file again",
+                "them",
                 reading.record,
+                "fetch the file again",
             )
         reading.end(self._declared)
 

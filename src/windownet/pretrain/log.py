@@ -71,11 +71,14 @@ class PretrainLog:
             finally:
                 self._advance = None
 
-    def step(self, *, step: int, loss: float, share: float, words_per_second: float) -> None:
-        """Record one compiled call that ended with block `step`, `share` of the run done."""
+    def step(self, *, step: int, loss: float | None, share: float, words_per_second: float) -> None:
+        """Record one compiled call that ended with block `step`, `share` of the run done.
+
+        The loss is None where its block had no pair or window.
+        """
         self.record("step", step=step, loss=loss, share=round(share, 4), words_per_second=round(words_per_second))
         if self._advance is not None:
-            self._advance(share, loss=f"{loss:.4f}", speed=f"{words_per_second:,.0f}")
+            self._advance(share, loss=_shown(loss), speed=f"{words_per_second:,.0f}")
         # The loss is that of the model before the call, so what was done by then is told with it.
         elif self._said < (tenths := int(self._share * _LINES)) < _LINES:
             self._said = tenths
@@ -83,16 +86,31 @@ class PretrainLog:
         self._share = share
 
     def end(self, *, loss: float | None, words_per_second: float | None, **figures: Any) -> None:
-        """Record how the run ended; the loss is None where no step was left to do, the speed where all compiled."""
+        """Record how the run ended; the loss is None where there was none to learn, the speed where all compiled."""
         speed = None if words_per_second is None else round(words_per_second)
         self.record("end", loss=loss, words_per_second=speed, **figures)
         self._line(1.0, loss, words_per_second)
+        first = self._first_loss()
+        if loss is not None and first is not None and loss > first:
+            self.warn(
+                f"the last loss, {_shown(loss)}, is above the first, {_shown(first)}, so nothing good was learned; "
+                "lower pretrain.learning_rate"
+            )
+
+    def _first_loss(self) -> float | None:
+        # A run that was resumed has told it in another process.
+        records = map(json.loads, self._path.read_text(encoding="utf-8").splitlines())
+        losses = (record["loss"] for record in records if record["kind"] == "step")
+        return next((loss for loss in losses if loss is not None), None)
 
     def _line(self, share: float, loss: float | None, speed: float | None) -> None:
-        shown = "-" if loss is None else f"{loss:.4f}"
-        self.say(f"{share:4.0%}  loss {shown}  {'-' if speed is None else f'{speed:,.0f}':>9} words/s")
+        self.say(f"{share:4.0%}  loss {_shown(loss)}  {'-' if speed is None else f'{speed:,.0f}':>9} words/s")
 
     def record(self, kind: str, **figures: Any) -> None:
         """Write one record."""
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"kind": kind, **figures, "time": round(time.time(), 3)}) + "\n")
+
+
+def _shown(loss: float | None) -> str:
+    return "-" if loss is None else f"{loss:.4f}" if loss < 1e6 else f"{loss:.4g}"

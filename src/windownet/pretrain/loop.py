@@ -1,5 +1,6 @@
 """A run of `pretrain`: encode the text, train, keep checkpoints, write the vectors."""
 
+import math
 import shlex
 import shutil
 import time
@@ -19,7 +20,7 @@ from windownet.errors import InputError
 from windownet.interrupts import Interrupts
 from windownet.pretrain import text as text_module
 from windownet.pretrain.log import PretrainLog
-from windownet.pretrain.settings import PretrainConfig
+from windownet.pretrain.settings import PretrainConfig, PretrainSection
 from windownet.pretrain.step import State, Step
 from windownet.pretrain.stream import Stack, Stream
 from windownet.pretrain.text import Text
@@ -30,6 +31,8 @@ TEXT = "text"
 CHECKPOINTS = "checkpoints"
 VECTORS = ("vectors.txt", "vectors.safetensors")
 _KEPT = 2
+# Of a million words of an encyclopaedia, 100 blocks of 8192 were just enough for numbers to come together, and no more.
+_ENOUGH_BLOCKS = 100
 # Fields that no bit of a run depends on; the text of a run that has begun is in its folder.
 FREE = ("text.root", "pretrain.checkpoint_seconds")
 NAMES = (CONFIG, METRICS, TEXT, CHECKPOINTS, *VECTORS)
@@ -103,7 +106,22 @@ def pretrain(config: PretrainConfig, folder: Path, console: Console, *, resume: 
     except KeyboardInterrupt as error:
         raise type(error)(f"interrupted; {run.what_is_kept()}") from None
     except OSError as error:
-        raise InputError(f"{folder}: cannot be written: {error.strerror}; {run.what_is_kept()}") from error
+        raise InputError(f"{folder}: cannot be written: {error.strerror or error}; {run.what_is_kept()}") from error
+
+
+def _few_blocks(settings: PretrainSection, stream: Stream) -> str:
+    blocks = stream.expected_blocks
+    if blocks >= _ENOUGH_BLOCKS:
+        return ""
+    block = max(64, int(stream.expected_words / _ENOUGH_BLOCKS) // 64 * 64)
+    advice = [f"pretrain.block={block}"] if block < settings.block else []
+    if stream.expected_words < _ENOUGH_BLOCKS * block:
+        advice.append(f"pretrain.epochs={math.ceil(_ENOUGH_BLOCKS * block * settings.epochs / stream.expected_words)}")
+    return (
+        f"the run has {blocks} block{'s'[: blocks > 1]} of {settings.block:,} words, after which vectors are little "
+        f"but the random ones that they begin as; {_ENOUGH_BLOCKS} or more are wanted: set {' and '.join(advice)}, or "
+        "give more text"
+    )
 
 
 class _Run:
@@ -131,6 +149,8 @@ class _Run:
             subsample=settings.subsample,
             seed=settings.seed,
         )
+        if advice := _few_blocks(settings, stream):
+            self._log.warn(advice)
         step = Step(settings, text.counts, stream.expected_blocks)
         state = step.init()
         done = 0
@@ -211,9 +231,7 @@ class _Run:
             self._fetch(*in_flight, step.traces)
         if stack is None:
             return state, None
-        last = float(step.loss(state, stack.blocks))
-        self._require_finite(last, done * settings.steps_per_call)
-        return state, last
+        return state, self._finite(step.loss(state, stack.blocks), done * settings.steps_per_call)
 
     def _save(self, state: State, done: int) -> None:
         metrics = self._folder / METRICS
@@ -226,7 +244,8 @@ class _Run:
         self._kept = done
 
     def _fetch(self, done: int, stack: Stack, loss: jax.Array, traces: int) -> None:
-        value = float(loss)
+        step = done * self._config.pretrain.steps_per_call
+        value = self._finite(loss, step)
         now = time.perf_counter()
         elapsed, self._clock = now - self._clock, now
         # The next call, compiled or not, is given to the device before this one's loss is fetched.
@@ -234,13 +253,13 @@ class _Run:
             self._words += stack.words
             self._seconds += elapsed
         self._traces = traces
-        step = done * self._config.pretrain.steps_per_call
-        self._require_finite(value, step)
         self._log.step(step=step, loss=value, share=stack.share, words_per_second=stack.words / elapsed)
 
-    def _require_finite(self, loss: float, step: int) -> None:
-        if not np.isfinite(loss):
-            raise InputError(f"step {step}: {self._why_stopped('losses', str(loss))}")
+    def _finite(self, loss: jax.Array, step: int) -> float | None:
+        value = float(loss)
+        if np.isinf(value):
+            raise InputError(f"step {step}: {self._why_stopped('losses', str(value))}")
+        return None if np.isnan(value) else value
 
     def _finish(self, text: Text, state: State, loss: float | None, seconds: float, raw_share: float) -> Result:
         matrix = np.asarray(state.params["words"])

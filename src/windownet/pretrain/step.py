@@ -106,7 +106,9 @@ class Step:
             block = jax.tree.map(lambda leaf: leaf[0], blocks)
             drawn, scratch = draw(state, block, scratch)
             value, count = loss.loss(state.params, block, drawn)
-            return value / jnp.maximum(count, 1), scratch
+            mean = value / jnp.maximum(count, 1)
+            # NaN says that there was nothing to learn from, so a loss that is no number is told as an infinite one.
+            return jnp.where(count > 0, jnp.where(jnp.isnan(mean), jnp.inf, mean), jnp.nan), scratch
 
         def many(carry: tuple[State, jax.Array], blocks: Block) -> Any:
             self.traces += 1
@@ -134,7 +136,8 @@ class Step:
         """Run K blocks; the given state is used up.
 
         Returns:
-          The new state and the first block's mean loss before the block was learned, in nats a pair for skip-gram.
+          The new state and the first block's mean loss before the block was learned, in nats a pair for skip-gram; NaN
+          where the block has no pair or window.
         """
         (state, self._scratch), loss = self._many((state, self._scratch), blocks)
         return state, loss

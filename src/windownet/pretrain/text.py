@@ -17,9 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
+from windownet import checkpoint
 from windownet.data import tokens
 from windownet.data.byte_source import ByteSource, DamagedError
 from windownet.data.prefetch import prefetch
+from windownet.data.vector_formats import shorten
 from windownet.data.vocabulary import Normalization
 from windownet.errors import InputError
 
@@ -80,7 +82,7 @@ def encode(
         for name, piece in pieces:
             names[name] = None
             try:
-                encoder(piece).tofile(file)
+                file.write(encoder(piece).data)
             except UnicodeDecodeError:
                 raise lines.not_utf8(name, piece) from None
             lines.note(name, piece)
@@ -98,7 +100,7 @@ def encode(
         for part in _parts(found):
             rewritten = number[part]
             kept = rewritten[rewritten >= 0]
-            kept.tofile(file)
+            file.write(kept.data)
             length += len(kept)
     del found
     first.unlink()
@@ -106,24 +108,39 @@ def encode(
     summary = {"all_words": int(counts.sum()), "length": length, "counts": counts[order].tolist()}
     fresh = folder / f".{_SUMMARY}.new"
     fresh.write_text(json.dumps(summary), encoding="utf-8")
+    for path in (folder / _NUMBERS, folder / _WORDS, fresh):
+        checkpoint.sync(path)
     fresh.replace(folder / _SUMMARY)
+    checkpoint.sync(folder)
     text = load(folder)
     assert text is not None
     return text
 
 
 def load(folder: Path) -> Text | None:
-    """The text that was encoded into a folder; None where that was not finished."""
+    """The text that was encoded into a folder; None where that was not finished, or is damaged."""
     try:
         summary = json.loads((folder / _SUMMARY).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        counts = np.array(summary["counts"], np.int64)
+        words = (folder / _WORDS).read_text(encoding="utf-8").split("\n")[:-1]
+        if len(words) != len(counts) or (folder / _NUMBERS).stat().st_size != 4 * summary["length"]:
+            return None
+        numbers = np.memmap(folder / _NUMBERS, np.int32, "r")
+        text = Text(tuple(words), counts, numbers, summary["all_words"])
+    except (OSError, ValueError, KeyError, TypeError):
+        # Whatever happened to it, the text is still there to be read again.
         return None
-    words = (folder / _WORDS).read_text(encoding="utf-8").split("\n")[:-1]
-    numbers = np.memmap(folder / _NUMBERS, np.int32, "r")
-    # A machine that lost its power may have kept the summary and not what it speaks of.
-    if len(numbers) != summary["length"] or len(words) != len(summary["counts"]):
-        return None
-    return Text(tuple(words), np.array(summary["counts"], np.int64), numbers, summary["all_words"])
+    return text if _has_its_counts(text) else None
+
+
+def _has_its_counts(text: Text) -> bool:
+    size = len(text.words)
+    counts = np.zeros(size + 1, np.int64)
+    for part in _parts(text.numbers):
+        if part.min() < 0 or part.max() > size:
+            return False
+        counts += np.bincount(part, minlength=size + 1)
+    return np.array_equal(counts[:size], text.counts)
 
 
 def read(
@@ -263,11 +280,15 @@ def _vocabulary(
         top = int(counts.argmax())
         raise InputError(
             f"{name}: required words that occur text.min_count={min_count} times or more, got none, "
-            f"the most frequent is {words[top]!r} with {counts[top]}; lower text.min_count or give more text"
+            f"the most frequent is {_shown(words[top])} with {counts[top]}; lower text.min_count or give more text"
         )
     if len(order) == 1:
         raise InputError(
             f"{name}: required two words at least that occur text.min_count={min_count} times or more, got only "
-            f"{words[order[0]]!r}; lower text.min_count, raise text.max_words or give more text"
+            f"{_shown(words[order[0]])}; lower text.min_count, raise text.max_words or give more text"
         )
     return np.array(order), [words[n] for n in order]
+
+
+def _shown(word: str) -> str:
+    return shorten(word.encode())

@@ -206,8 +206,12 @@ def _mean(values: np.ndarray) -> float:
 
 
 def _directions(table: np.ndarray) -> np.ndarray:
-    norms = np.linalg.norm(table, axis=1, keepdims=True)
-    return table / np.where(norms > 0, norms, 1)
+    # Squares of entries near the largest float32 are beyond it.
+    peaks = np.abs(table).max(axis=1, keepdims=True)
+    scaled = table / np.where(peaks > 0, peaks, 1)
+    norms = np.linalg.norm(scaled, axis=1, keepdims=True)
+    directions: np.ndarray = scaled / np.where(norms > 0, norms, 1)
+    return directions
 
 
 def _nearest(directions: np.ndarray, asked: np.ndarray, named: np.ndarray, count: int) -> list[list[int]]:

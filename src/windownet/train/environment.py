@@ -14,6 +14,17 @@ from windownet.data.sentences import Sentence
 from windownet.errors import InputError
 from windownet.train.prepare import Prepared
 
+# What each fingerprint is of, and where a config names it. The parts first, and the vocabulary, which is made of two of
+# them, behind both: the first that differs is what was changed.
+_WHAT = {
+    "train": "the train data (data.train)",
+    "dev": "the dev data (data.dev)",
+    "test": "the test data (data.test)",
+    "vectors": "the vectors (words.vectors)",
+    "vocabulary": "the vocabulary (data.train, words.vectors)",
+    "tags": "the tags (data.train)",
+}
+
 
 def describe(prepared: Prepared) -> dict[str, Any]:
     """All of it, as JSON has it.
@@ -41,19 +52,20 @@ def require_same_data(source: Path, required: Mapping[str, str | None], came: Ma
     Raises:
       InputError: one differs; names the first.
     """
-    for name, digest in required.items():
-        if came[name] != digest:
+    for name, what in _WHAT.items():
+        if name in required and came[name] != required[name]:
             raise InputError(
-                f"{source}: required the {name} data that the run began with, got other ones (SHA-256 "
-                f"{came[name]} for {digest}); restore them, or begin a new run"
+                f"{source}: required {what} that the run began with, got other ones (SHA-256 "
+                f"{came[name]} for {required[name]}); restore them, or begin a new run"
             )
 
 
 def fingerprints(prepared: Prepared) -> dict[str, str | None]:
     """SHA-256 of all that a run is trained and scored on, by its name; None for vectors where there are none."""
-    encoded, words = prepared.train, prepared.words
+    words = prepared.words
     return {
-        "train": _digest(array.data for array in encoded),
+        # Not as the network takes it, which a changed file of vectors would change too.
+        "train": _digest(_texts(prepared.splits.train)),
         "dev": _digest(_texts(prepared.splits.dev)),
         "test": _digest(_texts(prepared.splits.test)),
         "vocabulary": _digest(word.encode() + b"\n" for word in prepared.vocabulary.words),

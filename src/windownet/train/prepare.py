@@ -103,7 +103,8 @@ def prepare(config: Config, console: Console | None = None) -> Prepared:
         artifact.network(config, len(vocabulary), len(names)), initializers=Initializers(config.init, counts)
     )
     _patterns_match(config, network)
-    words = word_table.build(config, vocabulary, len(seen), len(train.positions), console)
+    occurrences = np.bincount(train.words[train.positions], minlength=len(vocabulary))
+    words = word_table.build(config, vocabulary, occurrences, console)
     return Prepared(config, splits, vocabulary, names, network, train, epochs, words)
 
 

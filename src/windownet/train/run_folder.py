@@ -210,11 +210,17 @@ def locked(folder: Path) -> Iterator[None]:
     """Be the only process that writes a run folder; ends with the process, however that ends.
 
     Raises:
-      InputError: another process is.
-      OSError: the folder cannot be written.
+      InputError: another process is, or the folder cannot be written.
+      OSError: the disk is full.
     """
     path = folder / LOCK
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise InputError(
+            f"{folder}: required a run folder that can be written, got '{error.strerror}' for {path}; make it "
+            "writable, or copy it to where it is"
+        ) from None
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -52,34 +52,32 @@ def extend(config: Config, vocabulary: Vocabulary, console: Console | None) -> V
         )
 
 
-def build(
-    config: Config, vocabulary: Vocabulary, trained: int, words_in_training: int, console: Console | None
-) -> WordTable:
+def build(config: Config, vocabulary: Vocabulary, counts: np.ndarray, console: Console | None) -> WordTable:
     """Fill the table and decide what becomes of it.
 
     Args:
       config: the whole config.
-      vocabulary: V words, the first `trained` of them found in the training data.
-      trained: how many rows training text alone would have.
-      words_in_training: T, running words of the training data.
+      vocabulary: V words.
+      counts: int [V], how often the training data has each of them.
       console: where to show progress.
 
     Raises:
       InputError: the file is bad or of another width than model.word_width.
     """
     words = config.words
-    frozen, notes, warnings = _decide(config, words_in_training)
+    frozen, notes, warnings = _decide(config, int(counts.sum()))
     if not words.vectors:
         return WordTable(None, None, frozen, tuple(notes), tuple(warnings))
     table = np.zeros((len(vocabulary), config.model.word_width), np.float32)
     with _Pass(words, "word vectors: numbers", console) as options:
         filled = vectors.fill(table, vocabulary, words.vectors, **options.options)
     found = filled.matches > Match.MISSING
-    of_training = int(found[RARE + 1 : trained].sum())
-    notes.insert(0, f"word vectors: {_matched(filled, of_training, trained - RARE - 1, len(vocabulary) - trained)}")
-    if not of_training:
+    # Not the rows that training text alone would have: it may hold words too rare for one which the file knows.
+    of_training = found[RARE + 1 :][counts[RARE + 1 :] > 0]
+    notes.insert(0, f"word vectors: {_matched(filled, of_training, len(vocabulary) - RARE - 1)}")
+    if of_training.size and not of_training.any():
         warnings.append(
-            f"{words.vectors} has a vector for none of the {trained - RARE - 1:,} words of training; "
+            f"{words.vectors} has a vector for none of the {of_training.size:,} words of training; "
             "see features.case and features.digits, and whether it is a file for this language"
         )
     if warning := filled.counts.warning():
@@ -106,10 +104,11 @@ def _decide(config: Config, words_in_training: int) -> tuple[int, list[str], lis
     return first, [f"word table: {tuned}"] if first else [], []
 
 
-def _matched(filled: Filled, of_training: int, trained: int, extra: int) -> str:
+def _matched(filled: Filled, of_training: np.ndarray, named: int) -> str:
     exact, lower, normalized = (filled.count(match) for match in (Match.EXACT, Match.LOWER, Match.NORMALIZED))
     return (
-        f"{of_training:,} of {trained:,} words of training have one, {extra:,} words beside them; "
+        f"{int(of_training.sum()):,} of {of_training.size:,} words of training have one, "
+        f"{named - of_training.size:,} words beside them; "
         f"{exact:,} matched exactly, {lower:,} in lower case, {normalized:,} normalized"
     )
 
@@ -122,7 +121,8 @@ class _Pass:
             format=None if words.format == "auto" else words.format, skip_bad=words.skip_bad_lines, progress=None
         )
         self._what, self._bar = what, None
-        if console is not None:
+        # Elsewhere than on a terminal a bar that is taken away leaves empty lines.
+        if console is not None and console.is_terminal:
             columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
             self._bar = Progress(*columns, console=console, transient=True)
 

@@ -39,7 +39,7 @@ def neighbours(
     FILE is text of GloVe, word2vec or fastText (.vec), binary of word2vec, either as it is or packed by gzip or xz, or
     .npy with a word a line in NAME.vocab.txt, or safetensors.
     """
-    from windownet.data.neighbours import of_words
+    from windownet.data.neighbours import of_words, shown
 
     with _bytes_bar() as progress:
         found = of_words(file, words, count, format=form, skip_bad=skip_bad_lines, progress=progress)
@@ -50,7 +50,7 @@ def neighbours(
         click.echo(json.dumps({"width": found.width, **vars(found.counts), "neighbours": nearest}))
         return
     for word, near in found.nearest.items():
-        click.echo("\n".join([word, *(f"  {neighbour.cosine:7.4f}  {neighbour.word}" for neighbour in near)]))
+        click.echo("\n".join([shown(word), *(f"  {other.cosine:7.4f}  {shown(other.word)}" for other in near)]))
 
 
 @click.command()
