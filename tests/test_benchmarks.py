@@ -3,6 +3,8 @@
 import json
 import math
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -108,3 +110,12 @@ def test_the_document_has_the_words_of_conditions() -> None:
     words = rf"-|at least {number}|at most {number}( times the peer's)?|ratio at (least|most) {number}"
     assert len(targets) > 80
     assert [target for target in targets if not re.fullmatch(words, target)] == []
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "benchmarks").glob("[!_]*.py")))
+def test_a_benchmark_finds_what_it_imports(name: str) -> None:
+    if name == "pretrain":
+        pytest.importorskip("gensim", reason="gensim is what it compares with")
+    command = [sys.executable, "-W", "ignore", "-c", f"import {name}"]
+    done = subprocess.run(command, cwd=ROOT / "benchmarks", capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -53,7 +53,8 @@ def test_nothing_moved() -> None:
 
 def test_the_longest_vectors_have_directions() -> None:
     usual, longest = (
-        of_tables(NAMES, scale * START, scale * START[:, ::-1], COUNTS) for scale in (1, np.float32(3e37))
+        of_tables(NAMES, scale * START, scale * START[:, ::-1], COUNTS, words=2, neighbours=2, examined=9)
+        for scale in (1, np.float32(3e37))
     )
     assert longest.gap_before == pytest.approx(usual.gap_before)
     assert longest.gap_after == pytest.approx(usual.gap_after)
