@@ -274,8 +274,9 @@ def _checked(missed: Missed, learning_rate: float | Schedule, weight_decay: floa
         )
     if missed.terms > _MOST_TERMS:
         raise ValueError(
-            f"missed: required sums of at most {_MOST_TERMS:,} terms, got {missed.terms:,}, each {missed._slowest():.6g} "
-            "of the one before (b1 / b2, or the momentum); leave `missed` out, and missed updates are replayed"
+            f"missed: required sums of at most {_MOST_TERMS:,} terms, got {missed.terms:,}, each "
+            f"{missed._slowest():.6g} of the one before (b1 / b2, or the momentum); leave `missed` out, and "
+            "missed updates are replayed"
         )
     return missed
 

@@ -76,7 +76,7 @@ def replay(
 
 def require_replayable(
     inner: optax.GradientTransformation, params: Any, owners: Owners, names: tuple[str, ...]
-) -> None:
+) -> list[bool]:
     """Refuse a transformation whose missed updates cannot be known later.
 
     Args:
@@ -84,6 +84,9 @@ def require_replayable(
       params: parameters like those that it is for, numbers and not tracers; only shapes and dtypes count.
       owners: of the leaves of its state.
       names: the tables'.
+
+    Returns:
+      For each leaf of the state whether it counts updates.
 
     Raises:
       TypeError: the tables' updates depend on a leaf of the state that is neither a table's, nor counts updates from
@@ -94,14 +97,17 @@ def require_replayable(
     leaves, tree = jax.tree.flatten(begun)
     later = [jnp.full_like(leaf, _STEP) if _is_integer(leaf) else leaf for leaf in leaves]
     after = jax.tree.leaves(inner.update(params, jax.tree.unflatten(tree, later), params)[1])
-    counts = [_is_integer(leaf) and leaf == 0 and new == _STEP + 1 for leaf, new in zip(leaves, after, strict=True)]
+    pairs = zip(leaves, after, strict=True)
+    counts = [bool(_is_integer(leaf) and leaf == 0 and new == _STEP + 1) for leaf, new in pairs]
     read, kept = _flow(inner, params, begun, owners, names)
     for n, (path, _) in enumerate(jax.tree.leaves_with_path(begun)):
         if read[n] and not (owners[n] is not None or kept[n] or counts[n]):
             raise TypeError(
-                "rowwise: replaying missed updates required an inner state that, but for the tables' rows, only counts "
-                f"updates or stays as it is, got {name_of(path)}, which changes otherwise; use mode 'lazy' or 'dense'"
+                "rowwise: making up for missed updates required an inner state that, but for the tables' rows, only "
+                f"counts updates or stays as it is, got {name_of(path)}, which changes otherwise; use mode 'lazy' or "
+                "'dense'"
             )
+    return counts
 
 
 def _counters(
