@@ -178,10 +178,10 @@ def _wide(dtype: Any) -> Any:
 
 
 def _require_one_program(inner: optax.GradientTransformation, types: Any, names: tuple[str, ...]) -> None:
-    few = {
-        name: jax.ShapeDtypeStruct((_ROWS, table.shape[1]), table.dtype)
-        for name, table in slabs.tables(types, names).items()
-    }
+    # Made anew, as a weak dtype makes another program too.
+    types = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), types)
+    found = slabs.tables(types, names)
+    few = {name: jax.ShapeDtypeStruct((_ROWS, table.shape[1]), table.dtype) for name, table in found.items()}
     try:
         programs = [_program(inner, params) for params in (types, slabs.replace(types, few))]
     except (TypeError, ValueError) as error:

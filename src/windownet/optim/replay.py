@@ -51,7 +51,7 @@ def replay(
         leaf if owner is not None or not leaf.ndim else empty
         for owner, leaf, empty in zip(owners, jax.tree.leaves(state), fresh, strict=True)
     ]
-    counts = _counters(inner, params, jax.tree.unflatten(tree, leaves), owners, names)
+    counts = counters(inner, params, jax.tree.unflatten(tree, leaves), owners, names)
 
     def one(carry: tuple[jax.Array, dict[str, jax.Array], list[Any]]) -> Any:
         k, now, leaves = carry
@@ -110,10 +110,10 @@ def require_replayable(
     return counts
 
 
-def _counters(
+def counters(
     inner: optax.GradientTransformation, params: Any, state: Any, owners: Owners, names: tuple[str, ...]
 ) -> list[bool]:
-    # For each leaf of the state of what `require_replayable` lets pass, whether it counts updates.
+    """For each leaf of the state of what `require_replayable` lets pass, whether it counts updates."""
     _, kept = _flow(inner, params, state, owners, names)
     return [
         _is_integer(leaf) and owner is None and not keep
