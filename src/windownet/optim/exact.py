@@ -94,17 +94,18 @@ class _Trial:
         def begun_at(start: jax.Array) -> tuple[dict[str, Any], dict[str, Any]]:
             leaves, tree = jax.tree.flatten(self._inner.init(params))
             pairs = zip(leaves, self._counts, strict=True)
-            state = tree.unflatten(
-                [start.astype(leaf.dtype) if counts else jnp.asarray(leaf) for leaf, counts in pairs]
+            state = jax.tree.unflatten(
+                tree, [start.astype(leaf.dtype) if counts else jnp.asarray(leaf) for leaf, counts in pairs]
             )
             now = jnp.zeros(0) if self._missed is None else self._missed.renew(start, self._missed.begin())
             numbers = start + jnp.arange(1, _STEPS + 1, dtype=start.dtype)
             _, run = jax.lax.scan(self._step, (params, state, now), (numbers, gradients))
             touched, ended = (jax.tree.map(lambda x, n=n: x[n], run) for n in (_TOUCHED - 1, _STEPS - 1))
             first = {name: gradient[0] for name, gradient in gradients.items()}
-            return self._apart(*touched[:2], first), self._form(touched, ended)
+            return self._apart(touched[0], touched[1], first), self._form(touched, ended)
 
-        return jax.lax.map(begun_at, jnp.asarray(_STARTS, jnp.int32))
+        found: tuple[dict[str, Any], dict[str, Any]] = jax.lax.map(begun_at, jnp.asarray(_STARTS, jnp.int32))
+        return found
 
     def _step(self, carry: Any, numbered: Any) -> tuple[Any, Any]:
         (params, state, now), (k, gradients) = carry, numbered
@@ -179,9 +180,9 @@ def _wide(dtype: Any) -> Any:
 
 def _require_one_program(inner: optax.GradientTransformation, types: Any, names: tuple[str, ...]) -> None:
     # Made anew, as a weak dtype makes another program too.
-    types = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), types)
+    types = jax.eval_shape(lambda: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), types))
     found = slabs.tables(types, names)
-    few = {name: jax.ShapeDtypeStruct((_ROWS, table.shape[1]), table.dtype) for name, table in found.items()}
+    few = jax.eval_shape(lambda: {name: jnp.zeros((_ROWS, t.shape[1]), t.dtype) for name, t in found.items()})
     try:
         programs = [_program(inner, params) for params in (types, slabs.replace(types, few))]
     except (TypeError, ValueError) as error:

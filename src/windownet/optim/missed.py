@@ -137,7 +137,8 @@ class Missed(NamedTuple):
         weighed = shrink * then[:, 1] - (self.ratio * self.epsilon.growth) ** n * now[1]
         # Where nothing is left of the sum, roundings may divide roundings, but a change only shrinks by it.
         mean = jnp.where(amount != 0, jnp.maximum(weighed / jnp.where(amount != 0, amount, 1), 0), 0)
-        return change / (1 + mean[:, None] * self.epsilon.share(fields))
+        slowed: jax.Array = change / (1 + mean[:, None] * self.epsilon.share(fields))
+        return slowed
 
     def _outlook(self, step: jax.Array) -> jax.Array:
         # Both sums: of the rates, and of the rates times epsilon's scalar.
