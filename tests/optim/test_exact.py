@@ -13,7 +13,8 @@ from windownet.optim.missed import Missed
 from windownet.optim.rowwise import rowwise
 
 PARAMS = {"table": jnp.ones((50, 8)), "bias": jnp.ones(3)}
-WARM = optax.warmup_cosine_decay_schedule(0.0, 1e-2, 1000, 2000)
+WARM = optax.warmup_cosine_decay_schedule(0.0, 1e-2, 100, 2000)
+SHORT = optax.warmup_cosine_decay_schedule(0.0, 1e-2, 100, 150)
 
 
 def begin(inner: optax.GradientTransformation, closed: Missed | None = None, **options: Any) -> Any:
@@ -27,12 +28,11 @@ def begin(inner: optax.GradientTransformation, closed: Missed | None = None, **o
         optax.lars(0.1),
         optax.fromage(0.1),
         optax.adafactor(0.1),
-        contrib.muon(0.1),
         optax.chain(optax.adaptive_grad_clip(0.1), optax.sgd(0.1)),
         optax.chain(optax.clip_by_block_rms(0.01), optax.sgd(0.1)),
         optax.chain(optax.trace(0.9), optax.masked(optax.clip_by_global_norm(1.0), {"table": True, "bias": False})),
     ],
-    ids=["lamb", "lars", "fromage", "adafactor", "muon", "columns", "block", "norm of moments"],
+    ids=["lamb", "lars", "fromage", "adafactor", "columns", "block", "norm of moments"],
 )
 def test_rows_that_depend_on_one_another(inner: optax.GradientTransformation) -> None:
     with pytest.raises(TypeError, match="updates of each row of table 'table' that depend on that row alone, got some"):
@@ -62,6 +62,9 @@ def test_right_forms_pass(name: str) -> None:
     [
         (optax.adam(1e-3), missed.adam(2e-3), "off by 1 of what 24 missed updates of table 'table' do"),
         (optax.adamw(1e-2, weight_decay=0.1), missed.adam(1e-2), "off by"),
+        # optax's adamw decays by 1e-4 unless it is told otherwise.
+        (optax.adamw(1e-3), missed.adam(1e-3), "off by 1 of"),
+        (optax.adam(WARM), missed.adam(SHORT), "missed updates of table 'table' do after .04 others"),
         (optax.adabelief(1e-3), missed.adam(1e-3), "off by"),
         (optax.adam(1e-3, eps_root=1e-3), missed.adam(1e-3), "off by"),
         (optax.sgd(0.1, 0.9, nesterov=True), missed.momentum(0.1, 0.9), "off by"),
@@ -76,3 +79,50 @@ def test_forms_of_another_transformation(inner: Any, closed: Missed, message: st
         begin(inner, closed)
     if "off by" in message:
         begin(inner, closed, proven=True)
+
+
+@pytest.mark.parametrize("closed", [None, missed.adam(0.1)])
+def test_what_other_leaves_decide_is_refused_in_closed_form_too(closed: Missed | None) -> None:
+    with pytest.raises(TypeError, match=r"only counts updates or stays as it is, got notfinite_count, which"):
+        begin(optax.apply_if_finite(optax.adam(0.1), 5), closed)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
+@pytest.mark.parametrize("wide", [False, True])
+def test_tables_of_any_dtype_stand_their_trial(dtype: str, wide: bool) -> None:
+    inner = optax.chain(optax.inject_hyperparams(optax.scale_by_adam)(b1=0.9), optax.sgd(0.1))
+    with jax.enable_x64(wide):
+        params = jax.tree.map(lambda x: x.astype(dtype if wide or dtype != "float64" else "float32"), PARAMS)
+        for closed in (None, missed.adam(0.1)):
+            rowwise(inner, "exact", tables=["table"], missed=closed).init(params)
+
+
+@pytest.mark.parametrize(
+    ("inner", "said"),
+    [
+        (optax.chain(optax.sgd(0.1, 0.9), contrib.reduce_on_plateau()), "'value'"),
+        (contrib.momo(0.1), "'value'"),
+    ],
+)
+def test_what_needs_other_arguments(inner: Any, said: str) -> None:
+    with pytest.raises(
+        TypeError, match=rf"rowwise: 'exact' required an update from .* alone.*got .*{said}.*; use mode"
+    ):
+        begin(inner)
+
+
+def by_height(of: str) -> optax.GradientTransformation:
+    def large(params: Any) -> Any:
+        return jax.tree.map(lambda x: x.size >= 100, params)
+
+    if of == "muon":
+        return contrib.muon(0.1)
+    if of == "mask":
+        return optax.chain(optax.add_decayed_weights(0.1, mask=large), optax.sgd(0.1))
+    return optax.multi_transform({True: optax.adam(0.1), False: optax.sgd(0.1)}, large)
+
+
+@pytest.mark.parametrize("of", ["mask", "labels", "muon"])
+def test_what_looks_at_the_height_of_a_table(of: str) -> None:
+    with pytest.raises(TypeError, match="required an update that is the same for a few rows of a table as for all"):
+        begin(by_height(of))

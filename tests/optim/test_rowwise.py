@@ -1,7 +1,7 @@
 """Row-wise optimizers: exact against the dense optax optimizer, lazy against torch, and what a wrong one looks like."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -354,22 +354,131 @@ def test_touching_no_row_changes_nothing() -> None:
     jax.tree.map(np.testing.assert_array_equal, touched, (table, state))
 
 
-def test_nothing_of_the_tables_size_is_made() -> None:
+@pytest.mark.parametrize(
+    ("mode", "closed", "dtype", "tables"),
+    [
+        ("exact", True, jnp.float32, ["a"]),
+        ("exact", True, jnp.float16, ["a", "b"]),
+        ("exact", False, jnp.float32, ["a", "b"]),
+        ("lazy", False, jnp.float16, ["a"]),
+    ],
+)
+def test_nothing_of_the_tables_size_is_made(mode: Any, closed: bool, dtype: Any, tables: list[str]) -> None:
     height = 100_000
     size = height * 4
-    optimizer = rowwise(optax.adam(1e-3), "exact", missed=missed.adam(1e-3))
-    table = jnp.zeros((height, 8))
+    optimizer = rowwise(optax.adam(1e-3), mode, tables=tables, missed=missed.adam(1e-3) if closed else None)
+    params = {name: jnp.zeros((height, 8), dtype) for name in tables}
 
     def one(carry: Any, rows: jax.Array) -> Any:
-        table, state = carry
-        table, state = optimizer.touch(table, state, {"": rows})
-        gradient = RowSparse(rows, table.at[rows].get(mode="fill", fill_value=0) + 1, height, unique=True)
-        updates, state = optimizer.update(gradient, state, table)
-        return (optax.apply_updates(table, updates), state), None
+        params, state = optimizer.touch(*carry, dict.fromkeys(tables, rows))
+        read = {name: table.at[rows].get(mode="fill", fill_value=0) + 1 for name, table in params.items()}
+        gradient = {name: RowSparse(rows, slab, height, unique=True) for name, slab in read.items()}
+        updates, state = optimizer.update(gradient, state, params)
+        return (optax.apply_updates(params, updates), state), None
 
     program = jax.jit(lambda carry, rows: jax.lax.scan(one, carry, rows), donate_argnums=0)
-    compiled = program.lower((table, optimizer.init(table)), jnp.zeros((4, 16), jnp.int32)).compile()
+    compiled = program.lower((params, optimizer.init(params)), jnp.zeros((4, 16), jnp.int32)).compile()
     assert compiled.memory_analysis().temp_size_in_bytes < size / 10
+
+
+class Params(NamedTuple):
+    """Parameters whose fields are attributes, as a state's are."""
+
+    a: Any
+    b: Any
+
+
+def two_tables(optimizer: Rowwise, frozen: bool = False) -> Callable[[Any, Any], Any]:
+    """A program of 40 steps that touch few rows of one table, fewer of the other, at times none."""
+    steps = 40
+    rng = np.random.default_rng(0)
+    a, b = (
+        rng.integers(-2, 11, (steps, 4)),
+        np.where(np.arange(steps)[:, None] % 3, rng.integers(0, 14, (steps, 2)), 14),
+    )
+
+    def one(carry: Any, rows: Any) -> Any:
+        params, state = optimizer.touch(*carry, {"a": rows[0], "b": rows[1]})
+        state = optimizer.skip(state) if frozen else state
+        pairs = zip(params, rows, strict=True)
+        slabs = [RowSparse(r, jnp.sin(3 * t.at[r].get(mode="fill", fill_value=0)), len(t)) for t, r in pairs]
+        updates, state = optimizer.update(Params(*slabs), state, params)
+        return (optax.apply_updates(params, updates), state), None
+
+    def run_of(params: Any, state: Any) -> Any:
+        return optimizer.flush(*jax.lax.scan(one, (params, state), (jnp.asarray(a), jnp.asarray(b)))[0])
+
+    return jax.jit(run_of, compiler_options={"xla_backend_optimization_level": 0})
+
+
+TWO = Params(jnp.ones((9, 2)), jnp.full((14, 3), 2.0))
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_two_tables_of_other_rows_and_gaps(closed: bool) -> None:
+    inner, form = optax.adamw(1e-2, weight_decay=0.1), missed.adam(1e-2, weight_decay=0.1) if closed else None
+    exact = rowwise(inner, "exact", tables=["a", "b"], missed=form)
+    dense = rowwise(inner, "dense", tables=["a", "b"])
+    of_exact, of_dense = two_tables(exact), two_tables(dense)
+    params, state = of_exact(TWO, exact.init(TWO))
+    expected = of_dense(TWO, dense.init(TWO))
+    assert difference(params, expected[0]) < 1e-5
+    assert difference(state.inner, expected[1].inner) < 1e-5
+    # A state that was trained densely goes on.
+    adopted = of_exact(expected[0], exact.adopt(expected[0], expected[1].inner))
+    assert difference(adopted[0], of_dense(*expected)[0]) < 1e-5
+
+
+def test_what_a_skipped_row_missed_is_the_same_in_closed_form() -> None:
+    inner, form = optax.adamw(1e-2, weight_decay=0.1), missed.adam(1e-2, weight_decay=0.1)
+    ends = []
+    for closed in (form, None):
+        optimizer = rowwise(inner, "exact", tables=["a", "b"], missed=closed, proven=True)
+        ends.append(two_tables(optimizer, frozen=True)(TWO, optimizer.init(TWO))[0])
+    assert difference(*ends) < 1e-5
+
+
+def test_replay_begins_where_the_last_of_the_rows_was_left() -> None:
+    made = []
+
+    def update(updates: Any, state: Any, params: Any = None) -> Any:
+        jax.debug.callback(lambda: made.append(1))
+        return updates, state
+
+    inner = optax.chain(optax.GradientTransformation(lambda params: optax.EmptyState(), update), optax.trace(0.9))
+    optimizer = rowwise(inner, "exact", proven=True)
+    table = jnp.ones((4, 2))
+    state = optimizer.init(table)
+    # At step 10, rows have had 10, 7, 0 and 9 updates.
+    state = state._replace(step=jnp.int32(10), last={"": jnp.int32([10, 7, 0, 9])})
+    for rows, expected in (([0], 0), ([0, 4, -1], 0), ([1, 0, 4], 3), ([3, 9], 1), ([2], 10)):
+        made.clear()
+        jax.block_until_ready(optimizer.touch(table, state, {"": jnp.int32(rows)}))
+        jax.effects_barrier()
+        assert len(made) == expected, rows
+
+
+@pytest.mark.parametrize(
+    ("inner", "counted", "message"),
+    [
+        (optax.adam(optax.constant_schedule(0.1)), [3, 4], r"counts of updates are the same, got \[3, 4\]"),
+        (optax.sgd(0.1), [], "a state of the inner transformation"),
+    ],
+)
+def test_states_that_cannot_be_adopted(inner: Any, counted: list[int], message: str) -> None:
+    table, counts = jnp.ones((2, 2)), iter(counted)
+    optimizer = rowwise(inner, "exact")
+    state = jax.tree.map(lambda x: jnp.int32(next(counts)) if x.ndim == 0 else x, inner.init(table))
+    with pytest.raises(ValueError, match=message):
+        optimizer.adopt(table, state if counted else optax.adam(0.1).init(table))
+
+
+ONES = jnp.ones((2, 2))
+
+
+def touched(rows: Any) -> Any:
+    optimizer = rowwise(optax.sgd(1.0, 0.9), "exact")
+    return optimizer.touch(ONES, optimizer.init(ONES), {"": rows})
 
 
 @pytest.mark.parametrize(
@@ -380,6 +489,23 @@ def test_nothing_of_the_tables_size_is_made() -> None:
             lambda: rowwise(optax.sgd(1.0), tables=["x"]).init({"t": jnp.ones((2, 2))}),
             r"got \['x'\]; they have \['t'\]",
         ),
+        (lambda: rowwise(optax.sgd(1.0)).init({"t": jnp.ones((2, 2))}), r"have \['t'\]: name those .* by .*tables=\["),
+        (
+            lambda: rowwise(optax.sgd(1.0), tables=["t"]).update(
+                {"t": None}, rowwise(optax.sgd(1.0), tables=["t"]).init({"t": ONES}), {"t": ONES}
+            ),
+            r"must be leaves of the gradients, got \['t'\]; they have \[\]",
+        ),
+        (
+            lambda: rowwise(optax.sgd(1.0), tables=["a.b"]).init({"a.b": ONES, "a": {"b": ONES}}),
+            r"required one leaf of the parameters by the path of each table, got several by \['a.b'\]",
+        ),
+        (lambda: rowwise(optax.sgd(1.0), missed=missed.decay(1.0)), "`missed` required mode 'exact', .* got 'lazy'"),
+        (
+            lambda: touched(jnp.zeros((2, 3), jnp.int32)),
+            r"touch required rows of table '' to be int \[U\], got int32\[2, 3\]",
+        ),
+        (lambda: touched(jnp.zeros(2)), r"int \[U\], got float32\[2\]"),
         (lambda: rowwise(optax.sgd(1.0)).init(jnp.ones(2)), r"must be \[V, D\], got \[2\]"),
         (
             lambda: rowwise(optax.scale_by_factored_rms(min_dim_size_to_factor=1)).init(jnp.ones((4, 3))),

@@ -13,11 +13,14 @@ from windownet.optim.missed import Missed
 from windownet.optim.replay import require_replayable
 from windownet.optim.slabs import Owners
 
-_ROWS = 3
+_ROWS = 4
 # Updates of all rows, and with those that all of them miss.
 _TOUCHED, _STEPS = 4, 28
-# Gradients of the rows: large enough for bounds to bind, and small enough for what is added to roots to count.
-_SCALES = np.array([[1e3], [1e1], [1e-1]])
+# How many updates there are said to have been before: what depends on their number is tried early and late.
+_STARTS = (0, 30, 100, 300, 1_000, 3_000, 10_000, 30_000)
+# Gradients of the rows: large enough for bounds to bind, small enough for what is added to roots to count, and none,
+# where there is nothing but decay to see.
+_SCALES = np.array([[1e3], [1e1], [1e-1], [0.0]])
 # Shares of what a row moves, or its state is.
 _APART, _FORM = 1e-3, 1e-2
 
@@ -35,39 +38,40 @@ def require_exact(
       names: the tables'.
 
     Raises:
-      TypeError: a row's update depends on other rows, as through a norm of parameters; or see `require_replayable`.
+      TypeError: a row's update depends on other rows, as through a norm of parameters, on how many there are, or on
+        arguments of `update`; or see `require_replayable`.
       ValueError: the closed form is that of another transformation.
     """
     types = jax.eval_shape(lambda: params)
     widths = {name: table.shape[1] for name, table in slabs.tables(types, names).items()}
     if missed is not None:
         _require_fields(missed, owners, names)
-    # Numbers are needed, though `init` may be traced.
-    with jax.ensure_compile_time_eval():
-        others = jax.tree.map(lambda x: jnp.ones(x.shape and (0, *x.shape[1:]), x.dtype), types)
-        if missed is None:
-            one_row = {name: jnp.ones((1, width)) for name, width in widths.items()}
-            require_replayable(inner, slabs.replace(others, one_row), owners, names)
+    _require_one_program(inner, types, names)
+    # Numbers are needed, though `init` may be traced; and of 64 bits, as a decay may be smaller than roundings of 32.
+    with jax.ensure_compile_time_eval(), jax.enable_x64(True):
+        others = jax.tree.map(lambda x: jnp.ones(x.shape and (0, *x.shape[1:]), _wide(x.dtype)), types)
+        one_row = {name: jnp.ones((1, width)) for name, width in widths.items()}
+        counts = require_replayable(inner, slabs.replace(others, one_row), owners, names)
         random = np.random.default_rng(0)
-        few = {name: random.normal(size=(_ROWS, width)).astype(np.float32) for name, width in widths.items()}
+        few = {name: random.normal(size=(_ROWS, width)) for name, width in widths.items()}
         touched = (np.arange(_STEPS) < _TOUCHED)[:, None, None] * _SCALES
-        gradients = {
-            name: (touched * random.normal(size=(_STEPS, *rows.shape))).astype(np.float32) for name, rows in few.items()
-        }
-        trial = _Trial(inner, missed, owners, names)
+        gradients = {name: touched * random.normal(size=(_STEPS, *rows.shape)) for name, rows in few.items()}
+        trial = _Trial(inner, missed, owners, names, counts)
         apart, form = jax.device_get(jax.jit(trial)(slabs.replace(others, few), gradients))
     for name in names:
-        if not apart[name] <= _APART:
+        worst = np.max(apart[name])
+        if not worst <= _APART:
             raise TypeError(
                 f"rowwise: 'exact' required updates of each row of table {name!r} that depend on that row alone, got "
-                f"some that other rows change, by {float(apart[name]):.2g} of themselves: through a norm of parameters "
-                "or moments, a mean, or chance; use mode 'lazy' or 'dense'"
+                f"some that other rows change, by {worst:.2g} of themselves: through a norm of parameters or moments, "
+                "a mean, or chance; use mode 'lazy' or 'dense'"
             )
-        if not form[name] <= _FORM:
+        worst, before = np.max(form[name]), _STARTS[np.argmax(form[name])] + _TOUCHED
+        if not worst <= _FORM:
             raise ValueError(
                 f"rowwise: `missed` required the closed form of the inner transformation, got one that is off by "
-                f"{float(form[name]):.2g} of what {_STEPS - _TOUCHED} missed updates of table {name!r} do; leave "
-                "`missed` out, and they are replayed"
+                f"{worst:.2g} of what {_STEPS - _TOUCHED} missed updates of table {name!r} do after {before} others; "
+                "leave `missed` out, and they are replayed"
             )
 
 
@@ -75,29 +79,46 @@ class _Trial:
     """A few updates, and what they tell of each table."""
 
     def __init__(
-        self, inner: optax.GradientTransformation, missed: Missed | None, owners: Owners, names: tuple[str, ...]
+        self,
+        inner: optax.GradientTransformation,
+        missed: Missed | None,
+        owners: Owners,
+        names: tuple[str, ...],
+        counts: list[bool],
     ) -> None:
-        self._inner, self._missed, self._owners, self._names = inner, missed, owners, names
+        self._inner, self._missed, self._owners, self._names, self._counts = inner, missed, owners, names, counts
 
     def __call__(self, params: Any, gradients: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """By table: how far rows are from what they would be alone, and how far the closed form from the updates."""
-        now = jnp.zeros(0, jnp.float32) if self._missed is None else self._missed.begin()
-        _, run = jax.lax.scan(self._step, (params, self._inner.init(params), now), (jnp.arange(_STEPS), gradients))
-        touched, ended = (jax.tree.map(lambda x, n=n: x[n], run) for n in (_TOUCHED - 1, _STEPS - 1))
-        first = {name: gradient[0] for name, gradient in gradients.items()}
-        params, state, _ = touched
-        return self._apart(params, state, first), self._form(touched, ended)
+        """By table and start: how far rows are from what they would be alone, and the closed form from the updates."""
+
+        def begun_at(start: jax.Array) -> tuple[dict[str, Any], dict[str, Any]]:
+            leaves, tree = jax.tree.flatten(self._inner.init(params))
+            pairs = zip(leaves, self._counts, strict=True)
+            state = jax.tree.unflatten(
+                tree, [start.astype(leaf.dtype) if counts else jnp.asarray(leaf) for leaf, counts in pairs]
+            )
+            now = jnp.zeros(0) if self._missed is None else self._missed.renew(start, self._missed.begin())
+            numbers = start + jnp.arange(1, _STEPS + 1, dtype=start.dtype)
+            _, run = jax.lax.scan(self._step, (params, state, now), (numbers, gradients))
+            touched, ended = (jax.tree.map(lambda x, n=n: x[n], run) for n in (_TOUCHED - 1, _STEPS - 1))
+            first = {name: gradient[0] for name, gradient in gradients.items()}
+            return self._apart(touched[0], touched[1], first), self._form(touched, ended)
+
+        found: tuple[dict[str, Any], dict[str, Any]] = jax.lax.map(begun_at, jnp.asarray(_STARTS, jnp.int32))
+        return found
 
     def _step(self, carry: Any, numbered: Any) -> tuple[Any, Any]:
         (params, state, now), (k, gradients) = carry, numbered
         params, state = self._updated(params, state, gradients)
-        now = now if self._missed is None else self._missed.note(k + 1, now)
+        now = now if self._missed is None else self._missed.note(k, now)
         return (params, state, now), (params, state, now)
 
     def _updated(self, params: Any, state: Any, gradients: Mapping[str, Any]) -> tuple[Any, Any]:
         zeros = jax.tree.map(jnp.zeros_like, params)
-        updates, state = self._inner.update(slabs.replace(zeros, gradients), state, params)
-        return optax.apply_updates(params, updates), state
+        updates, after = self._inner.update(slabs.replace(zeros, gradients), state, params)
+        # Some states begin in a narrower dtype than they go on in.
+        after = jax.tree.map(lambda old, new: jnp.asarray(new, old.dtype), state, after)
+        return optax.apply_updates(params, updates), after
 
     def _apart(self, params: Any, state: Any, gradients: Mapping[str, Any]) -> dict[str, Any]:
         # Row 0 has a gradient; the others, which miss the update, none.
@@ -117,9 +138,9 @@ class _Trial:
         found, whole = jax.vmap(alone)(jnp.arange(_ROWS)), self._of_tables(*self._updated(params, state, gradients))
         worst = {}
         for name, (table, fields) in whole.items():
-            off = _off(found[name][0] - table, table - begun[name], begun[name])
+            off = _off(found[name][0], table, table - begun[name], begun[name])
             for field, leaf in fields.items():
-                off = jnp.maximum(off, _off(found[name][1][field] - leaf, leaf, leaf))
+                off = jnp.maximum(off, _off(found[name][1][field], leaf, leaf, leaf))
             worst[name] = off
         return worst
 
@@ -131,9 +152,9 @@ class _Trial:
         count, noted = jnp.full(_ROWS, _STEPS - _TOUCHED), jnp.tile(then, (_ROWS, 1))
         for name, (table, fields) in self._of_tables(params, state).items():
             moved, faded = self._missed.catch_up(table, fields, count, noted, now)
-            off = _off(moved - expected[name][0], expected[name][0] - table, table)
+            off = _off(moved, expected[name][0], expected[name][0] - table, table)
             for field, leaf in fields.items():
-                off = jnp.maximum(off, _off(faded[field] - expected[name][1][field], leaf, leaf))
+                off = jnp.maximum(off, _off(faded[field], expected[name][1][field], leaf, leaf))
             worst[name] = off
         return worst
 
@@ -143,11 +164,43 @@ class _Trial:
         return {name: (table, slabs.fields_of(state, self._owners, name)) for name, table in found.items()}
 
 
-def _off(difference: jax.Array, of: jax.Array, start: jax.Array) -> jax.Array:
-    # As a share of what it is a difference of, row by row, but for roundings.
-    off, size, base = (jnp.max(jnp.abs(x), axis=1) for x in (difference, of, start))
-    rounding = _STEPS * np.finfo(np.float32).eps * (base + size)
-    return jnp.max(jnp.maximum(off - rounding, 0) / jnp.maximum(size, np.finfo(np.float32).tiny))
+def _off(found: jax.Array, expected: jax.Array, of: jax.Array, start: jax.Array) -> jax.Array:
+    # The difference as a share of another, row by row, but for roundings.
+    same = (found == expected) | (jnp.isnan(found) & jnp.isnan(expected))
+    off = jnp.where(same, 0, found - expected)
+    off, size, base = (jnp.max(jnp.abs(x), axis=1) for x in (off, of, start))
+    rounding = _STEPS * np.finfo(np.float64).eps * (base + size)
+    share = off / jnp.maximum(size, np.finfo(np.float64).tiny)
+    return jnp.max(jnp.where((off == 0) | (off <= rounding), 0, share))
+
+
+def _wide(dtype: Any) -> Any:
+    return jnp.dtype(jnp.float64) if jnp.issubdtype(dtype, jnp.floating) else dtype
+
+
+def _require_one_program(inner: optax.GradientTransformation, types: Any, names: tuple[str, ...]) -> None:
+    # Made anew, as a weak dtype makes another program too.
+    types = jax.eval_shape(lambda: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), types))
+    found = slabs.tables(types, names)
+    few = jax.eval_shape(lambda: {name: jnp.zeros((_ROWS, t.shape[1]), t.dtype) for name, t in found.items()})
+    try:
+        programs = [_program(inner, params) for params in (types, slabs.replace(types, few))]
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            "rowwise: 'exact' required an update from gradients, state and parameters alone, as one that a row missed "
+            f"has no other arguments, got {error}; use mode 'lazy' or 'dense'"
+        ) from error
+    if programs[0] != programs[1]:
+        raise TypeError(
+            "rowwise: 'exact' required an update that is the same for a few rows of a table as for all, got another, "
+            "as of masks or labels that look at sizes, or of matrices; choose parameters by name, or use mode 'dense'"
+        )
+
+
+def _program(inner: optax.GradientTransformation, params: Any) -> tuple[Any, list[Any]]:
+    state = jax.eval_shape(inner.init, params)
+    program = jax.make_jaxpr(inner.update)(params, state, params)
+    return jax.tree.structure(state), [equation.primitive for equation in program.eqns]
 
 
 def _require_fields(missed: Missed, owners: Owners, names: tuple[str, ...]) -> None:

@@ -10,8 +10,11 @@ with Q(k) the product of all 1 - decay(i) up to k. The sum is the difference of 
 
     S(s) = sum over k > s of rate(k) ratio^(k-s) Q(s) / Q(k),    [...] = Q(t) / Q(s) S(s) - ratio^n S(t).
 
-So a row notes S and log Q of its last update, and a step computes one S from some 200 scalars, whatever U and D are.
-The sums end only where decay takes less than the ratio does: `Missed.most_decay` is how much a step's may be.
+So a row notes S and log Q of its last update, and a step computes one S from `Missed.terms` scalars, whatever U and D
+are: 221 for Adam's usual numbers. The sums end only where decay takes less than the ratio does: `Missed.most_decay` is
+how much a step's may be. They look ahead, past the end of a run too. A rate or decay that is not finite counts for
+nothing there; where a step reaches it, log Q is NaN, and so are all rows that catch up from then on, as under the
+dense optimizer.
 
 Where an epsilon divides update k by 1 + x(k), with x(k) = correction(k) growth^(k-s) share, elementwise share times a
 scalar of the step, the sum is divided by 1 + the mean of x under the sum's own weights, a second sum of the same kind.
@@ -34,6 +37,8 @@ Schedule = Callable[[Any], Any]
 _REST = 1e-9
 # With decay the terms fall more slowly, by the ratio's power of this at the slowest.
 _SLOWED = 0.8
+# So many of a schedule's values take some milliseconds a step.
+_MOST_TERMS = 10_000
 
 
 class Epsilon(NamedTuple):
@@ -54,9 +59,9 @@ class Missed(NamedTuple):
     """What updates with gradient zero do, for `windownet.optim.rowwise`.
 
     Attributes:
-      rate: update number k from 1, an array -> its factor.
+      rate: update number k from 1, an array -> its factor; asked for steps beyond the end of a run too.
       decay: update number k -> the share of the row that it takes away; None where nothing is.
-      ratio: how much of the direction is left after one more update, in [0, 1).
+      ratio: how much of the direction is left after one more update, in [0, 1); 0 where only decay moves a row.
       direction: {state field: rows [U, D]} -> [U, D], what missed updates are multiples of.
       fade: {state field: what is left of it after one more update}.
       epsilon: what slows small rows down; None where nothing does.
@@ -74,14 +79,21 @@ class Missed(NamedTuple):
         """What a step's decay must be below; beyond it, what rows note is NaN."""
         return 1 - math.pow(self._slowest(), 1 - _SLOWED)
 
+    @property
+    def terms(self) -> int:
+        """How many updates ahead the sums reach."""
+        slowest = self._slowest() ** (1.0 if self.decay is None else _SLOWED)
+        return math.ceil(math.log(_REST * (1 - slowest)) / math.log(slowest)) if slowest else 0
+
     def begin(self) -> jax.Array:
         """What a row notes before the first update: S(0), the same with epsilon's x, and log Q(0) = 0; float32 [4]."""
         return jnp.concatenate([self._outlook(jnp.zeros((), jnp.int32)), jnp.zeros(2, jnp.float32)])
 
     def note(self, step: jax.Array, before: jax.Array) -> jax.Array:
         """What rows note that have had update number `step`, given what was noted one update before."""
+        step_log = jnp.log1p(-self._at(self.decay, step))
+        step_log = jnp.where(jnp.isfinite(self._at(self.rate, step)), step_log, jnp.nan).astype(jnp.float32)
         # One float32 would round each small step of a long run in the same direction; so log Q has two.
-        step_log = jnp.log1p(-self._at(self.decay, step)).astype(jnp.float32)
         return jnp.concatenate([self._outlook(step), scalars.add_to(before[2:], step_log)])
 
     def renew(self, step: jax.Array, now: jax.Array) -> jax.Array:
@@ -108,36 +120,43 @@ class Missed(NamedTuple):
         given, rows = rows, rows.astype(dtype)
         fields = {name: field.astype(dtype) for name, field in fields.items()}
         n = count.astype(dtype)
-        shrink = jnp.exp(scalars.since(now[2:], then[:, 2:])).astype(dtype)
-        then, now = then.astype(dtype), now.astype(dtype)
-        rest = self.ratio**n if self.ratio else (n == 0).astype(dtype)
-        amount = shrink * then[:, 0] - rest * now[0]
-        change = amount[:, None] * self.direction(fields)
-        if self.epsilon is not None:
-            weighed = shrink * then[:, 1] - (self.ratio * self.epsilon.growth) ** n * now[1]
-            # Where nothing is left of the sum, roundings must not divide roundings.
-            mean = jnp.where(amount > 0, jnp.maximum(weighed, 0) / jnp.where(amount > 0, amount, 1), 0)
-            change = change / (1 + mean[:, None] * self.epsilon.share(fields))
-        moved = shrink[:, None] * rows - change
+        shrink = jnp.exp(scalars.since(now[2:], then[:, 2:]).astype(dtype))
+        moved = shrink[:, None] * rows
+        if self.ratio:
+            moved -= self._motion(fields, n, shrink, then.astype(dtype), now.astype(dtype))
         faded = {name: field * (self.fade[name] ** n)[:, None] for name, field in fields.items()}
         return moved.astype(given.dtype), faded
 
+    def _motion(
+        self, fields: Mapping[str, jax.Array], n: jax.Array, shrink: jax.Array, then: jax.Array, now: jax.Array
+    ) -> jax.Array:
+        amount = shrink * then[:, 0] - self.ratio**n * now[0]
+        change: jax.Array = amount[:, None] * self.direction(fields)
+        if self.epsilon is None:
+            return change
+        weighed = shrink * then[:, 1] - (self.ratio * self.epsilon.growth) ** n * now[1]
+        # Where nothing is left of the sum, roundings may divide roundings, but a change only shrinks by it.
+        mean = jnp.where(amount != 0, jnp.maximum(weighed / jnp.where(amount != 0, amount, 1), 0), 0)
+        slowed: jax.Array = change / (1 + mean[:, None] * self.epsilon.share(fields))
+        return slowed
+
     def _outlook(self, step: jax.Array) -> jax.Array:
         # Both sums: of the rates, and of the rates times epsilon's scalar.
-        slowest = self._slowest() ** (1.0 if self.decay is None else _SLOWED)
-        terms = 1 if not slowest else math.ceil(math.log(_REST * (1 - slowest)) / math.log(slowest))
-        j = jnp.arange(1, terms + 1)
-        k, powers = step + j, j.astype(jnp.float32)
-        share = self.ratio**powers if self.ratio else jnp.zeros(1)
-        share *= self._at(self.rate, k)
+        if not self.ratio:
+            return jnp.zeros(2, jnp.float32)
+        j = np.arange(1, self.terms + 1, dtype=np.int32)
+        k = step + j
+        factors = _finite(self._at(self.rate, k))
         if self.decay is not None:
-            decays = self._at(self.decay, k)
-            share *= jnp.exp(jnp.cumsum(-jnp.log1p(-decays)))
-            share = jnp.where(jnp.all(decays < self.most_decay), share, jnp.nan)
-        slowed = jnp.zeros(1)
+            decays = _finite(self._at(self.decay, k))
+            factors *= jnp.exp(jnp.cumsum(-jnp.log1p(-decays)))
+            factors = jnp.where(jnp.all(decays < self.most_decay), factors, jnp.nan)
+        sums = [jnp.sum(self.ratio**j * factors), jnp.zeros(())]
         if self.epsilon is not None:
-            slowed = share * self.epsilon.growth**powers * self._at(self.epsilon.correction, k)
-        return jnp.stack([jnp.sum(share), jnp.sum(slowed)]).astype(jnp.float32)
+            # One power of both: each alone may be beyond what a float32 holds.
+            powers = (self.ratio * self.epsilon.growth) ** j
+            sums[1] = jnp.sum(powers * factors * self._at(self.epsilon.correction, k))
+        return jnp.stack(sums).astype(jnp.float32)
 
     def _slowest(self) -> float:
         # How fast the slower one of the two sums falls.
@@ -169,7 +188,8 @@ def adam(
     unless x is small: after 30 updates by up to 1.5 %, after the first by up to 21 %.
 
     Raises:
-      ValueError: b1 >= b2, for which the second of the two sums may not end; more decay than `Missed.most_decay`.
+      ValueError: b1 >= b2, for which the second of the two sums may not end; b2 so close above it that the sum takes
+        too many terms; more decay than `Missed.most_decay`.
     """
     if b1 >= b2:
         raise ValueError(f"missed.adam: b1 must be below b2, got {b1} and {b2}; leave `missed` out")
@@ -201,7 +221,8 @@ def momentum(
     """For `optax.sgd` with momentum, and decoupled `optax.add_decayed_weights` between trace and rate.
 
     Raises:
-      ValueError: a momentum that is not below 1; more decay than `Missed.most_decay`.
+      ValueError: a momentum that is not below 1, or so close to it that the sum takes too many terms; more decay than
+        `Missed.most_decay`.
     """
     if not 0 <= momentum < 1:
         raise ValueError(f"missed.momentum: momentum must be at least 0 and below 1, got {momentum}")
@@ -227,7 +248,7 @@ def decay(learning_rate: float | Schedule, weight_decay: float | Schedule = 0.0,
       ValueError: a decay that leaves nothing.
     """
     rate, decayed = _schedule(learning_rate), _decoupled(learning_rate, weight_decay)
-    found = Missed(lambda k: 0.0 * rate(k - 1), decayed, 0.0, lambda fields: 0.0, fade)
+    found = Missed(lambda k: rate(k - 1), decayed, 0.0, lambda fields: 0.0, fade)
     return _checked(found, learning_rate, weight_decay)
 
 
@@ -252,7 +273,17 @@ def _checked(missed: Missed, learning_rate: float | Schedule, weight_decay: floa
             f"missed: rate times weight_decay must be below {missed.most_decay:.2g}, or the closed form does not end, "
             f"got {numbers[0]} times {numbers[1]}; leave `missed` out, and missed updates are replayed"
         )
+    if missed.terms > _MOST_TERMS:
+        raise ValueError(
+            f"missed: required sums of at most {_MOST_TERMS:,} terms, got {missed.terms:,}, each "
+            f"{missed._slowest():.6g} of the one before (b1 / b2, or the momentum); leave `missed` out, and "
+            "missed updates are replayed"
+        )
     return missed
+
+
+def _finite(values: jax.Array) -> jax.Array:
+    return jnp.where(jnp.isfinite(values), values, 0)
 
 
 def _array(schedule: Schedule) -> Callable[[jax.Array], jax.Array]:

@@ -51,7 +51,7 @@ def replay(
         leaf if owner is not None or not leaf.ndim else empty
         for owner, leaf, empty in zip(owners, jax.tree.leaves(state), fresh, strict=True)
     ]
-    counts = _counters(inner, params, jax.tree.unflatten(tree, leaves), owners, names)
+    counts = counters(inner, params, jax.tree.unflatten(tree, leaves), owners, names)
 
     def one(carry: tuple[jax.Array, dict[str, jax.Array], list[Any]]) -> Any:
         k, now, leaves = carry
@@ -76,7 +76,7 @@ def replay(
 
 def require_replayable(
     inner: optax.GradientTransformation, params: Any, owners: Owners, names: tuple[str, ...]
-) -> None:
+) -> list[bool]:
     """Refuse a transformation whose missed updates cannot be known later.
 
     Args:
@@ -84,6 +84,9 @@ def require_replayable(
       params: parameters like those that it is for, numbers and not tracers; only shapes and dtypes count.
       owners: of the leaves of its state.
       names: the tables'.
+
+    Returns:
+      For each leaf of the state whether it counts updates.
 
     Raises:
       TypeError: the tables' updates depend on a leaf of the state that is neither a table's, nor counts updates from
@@ -94,20 +97,23 @@ def require_replayable(
     leaves, tree = jax.tree.flatten(begun)
     later = [jnp.full_like(leaf, _STEP) if _is_integer(leaf) else leaf for leaf in leaves]
     after = jax.tree.leaves(inner.update(params, jax.tree.unflatten(tree, later), params)[1])
-    counts = [_is_integer(leaf) and leaf == 0 and new == _STEP + 1 for leaf, new in zip(leaves, after, strict=True)]
+    pairs = zip(leaves, after, strict=True)
+    counts = [bool(_is_integer(leaf) and leaf == 0 and new == _STEP + 1) for leaf, new in pairs]
     read, kept = _flow(inner, params, begun, owners, names)
     for n, (path, _) in enumerate(jax.tree.leaves_with_path(begun)):
         if read[n] and not (owners[n] is not None or kept[n] or counts[n]):
             raise TypeError(
-                "rowwise: replaying missed updates required an inner state that, but for the tables' rows, only counts "
-                f"updates or stays as it is, got {name_of(path)}, which changes otherwise; use mode 'lazy' or 'dense'"
+                "rowwise: making up for missed updates required an inner state that, but for the tables' rows, only "
+                f"counts updates or stays as it is, got {name_of(path)}, which changes otherwise; use mode 'lazy' or "
+                "'dense'"
             )
+    return counts
 
 
-def _counters(
+def counters(
     inner: optax.GradientTransformation, params: Any, state: Any, owners: Owners, names: tuple[str, ...]
 ) -> list[bool]:
-    # For each leaf of the state of what `require_replayable` lets pass, whether it counts updates.
+    """For each leaf of the state of what `require_replayable` lets pass, whether it counts updates."""
     _, kept = _flow(inner, params, state, owners, names)
     return [
         _is_integer(leaf) and owner is None and not keep

@@ -25,16 +25,26 @@ class Owner(NamedTuple):
 Owners = list[Owner | None]
 
 
-def tables(tree: Any, names: tuple[str, ...]) -> dict[str, Any]:
-    """The tables among a tree's leaves, arrays or `RowSparse`.
+def tables(tree: Any, names: tuple[str, ...], of: str = "parameters") -> dict[str, Any]:
+    """The tables among the leaves of a tree, arrays or `RowSparse`; `of` says what tree that is.
 
     Raises:
-      ValueError: there is none of a name.
+      ValueError: there is none of a name, or more than one.
       TypeError: it is not [V, D].
     """
-    leaves = {name_of(path): leaf for path, leaf in jax.tree.leaves_with_path(tree, is_leaf=is_row_sparse)}
+    pairs = [(name_of(path), leaf) for path, leaf in jax.tree.leaves_with_path(tree, is_leaf=is_row_sparse)]
+    leaves = dict(pairs)
     if missing := [name for name in names if name not in leaves]:
-        raise ValueError(f"rowwise: tables must be leaves of the parameters, got {missing}; they have {list(leaves)}")
+        raise ValueError(
+            f"rowwise: tables must be leaves of the {of}, got {missing}; they have {list(leaves)}: name those of them "
+            "that are tables by rowwise(..., tables=[...])"
+        )
+    found = [name for name, _ in pairs]
+    if twice := [name for name in names if found.count(name) > 1]:
+        raise ValueError(
+            f"rowwise: required one leaf of the {of} by the path of each table, got several by {twice}; leave dots out "
+            "of keys"
+        )
     for name in names:
         if len(leaves[name].shape) != 2:
             raise TypeError(f"rowwise: table {name!r} must be [V, D], got {list(leaves[name].shape)}")
@@ -64,6 +74,7 @@ def owners_of(inner: optax.GradientTransformation, params: Any, names: tuple[str
       TypeError: a leaf grows with a table and has another shape.
     """
     types = jax.eval_shape(lambda: params)
+    paths = {name_of(path): path for path, _ in jax.tree.leaves_with_path(types)}
     base = jax.tree.leaves_with_path(jax.eval_shape(inner.init, types))
     owners: Owners = [None] * len(base)
     for name, table in tables(types, names).items():
@@ -78,7 +89,9 @@ def owners_of(inner: optax.GradientTransformation, params: Any, names: tuple[str
                     f"rowwise: the inner transformation must be elementwise, but its state {name_of(path)} for table "
                     f"{name!r} {list(table.shape)} has shape {list(leaf.shape)}"
                 )
-            fields = [key.name for key in path if isinstance(key, jax.tree_util.GetAttrKey)]
+            # The state's own part: the parameter's may have fields too.
+            within = path[: -len(paths[name])] if paths[name] and path[-len(paths[name]) :] == paths[name] else path
+            fields = [key.name for key in within if isinstance(key, jax.tree_util.GetAttrKey)]
             owners[n] = Owner(name, fields[-1] if fields else "")
     return owners
 
