@@ -23,9 +23,8 @@ def build(config: Config, steps: int, factor: jax.Array | None = None) -> optax.
     """The optimizer of a run of `steps` steps, for gradients that are all arrays.
 
     In this order: the gradient is clipped, made a direction by the optimizer's rule, weight decay is added, all is
-    multiplied by the rate and by what scales it for some parameters, and weights beyond their norm are drawn back. Its
-    `init` raises an InputError where a pattern of optimizer.rates matches no parameter. `factor`, a scalar, multiplies
-    the rates of the schedule.
+    multiplied by the rate and by what scales it for some parameters, and weights beyond their norm are drawn back.
+    `factor`, a scalar, multiplies the rates of the schedule.
     """
     varied = _of_optimizer(config, steps)
     if not varied:
@@ -40,15 +39,15 @@ def _of_optimizer(config: Config, steps: int) -> dict[str, optax.Schedule]:
 
 def _chain(config: Config, steps: int, factor: jax.Array | None) -> optax.GradientTransformation:
     o, max_norm = config.optimizer, config.regularization.max_norm
-    rate = _rate(config, steps, factor)
-    parts = [_direction(o)]
-    if not is_zero(o.clip_norm):
-        parts.insert(0, optax.clip_by_global_norm(o.clip_norm))
+    parts = []
     if not is_zero(o.clip_value):
-        parts.insert(0, optax.clip(o.clip_value))
+        parts.append(optax.clip(o.clip_value))
+    if not is_zero(o.clip_norm):
+        parts.append(optax.clip_by_global_norm(o.clip_norm))
+    parts.append(_direction(o))
     if not is_zero(o.weight_decay):
         parts.append(by_path.add_decayed_weights(o.weight_decay, o.undecayed))
-    parts.append(optax.scale_by_learning_rate(rate))
+    parts.append(optax.scale_by_learning_rate(_rate(config, steps, factor)))
     if o.fan_in_rates:
         parts.append(by_path.scale_by_fan_in())
     if o.rates:
