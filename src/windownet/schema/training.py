@@ -79,8 +79,8 @@ class OptimizerConfig(Section):
         description="the word table's updates: exact: of touched rows only, those that a row missed in closed form "
         "where there is one (adam, adamw, nadam: as replay where eps is above 1e-7 or b2 within some 0.3 % of b1; "
         "momentum: as replay above some 0.997; radam, lion: as replay; all: as replay where schedule.others has "
-        "momentum, decay, b1, b2 or eps, or where a step's weight decay is more than some 2 %); replay: the same one by one; "
-        "lazy: missed updates never made; dense: of every row at every step",
+        "momentum, decay, b1, b2 or eps, or where a step's weight decay is more than some 2 %); "
+        "replay: the same one by one; lazy: missed updates never made; dense: of every row at every step",
     )
 
 
