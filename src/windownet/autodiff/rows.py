@@ -10,7 +10,6 @@ transformation on the values alone: what is to act on gradients or updates of a 
 are summed by `+`, as `jax.tree.map(add, one, other, is_leaf=is_row_sparse)` does.
 """
 
-import dataclasses
 import functools
 from typing import Any
 
@@ -20,7 +19,6 @@ import numpy as np
 
 
 @jax.tree_util.register_pytree_with_keys_class
-@dataclasses.dataclass(frozen=True, eq=False)
 class RowSparse:
     """An array [V, D] that is zero but for some rows.
 
@@ -32,30 +30,37 @@ class RowSparse:
       unique: whether it is known that no row occurs twice, so that nothing need be merged.
     """
 
-    rows: jax.Array
-    values: jax.Array
-    height: int
-    unique: bool = False
+    __slots__ = ("_rows", "height", "unique", "values")
 
     # An array of numpy on its left leaves the sum to it.
     __array_ufunc__ = None
 
-    def __post_init__(self) -> None:
+    def __init__(self, rows: Any, values: Any, height: int, unique: bool = False) -> None:
+        self._rows, self.values, self.height, self.unique = rows, values, height, unique
         # A pytree's leaf may also be a placeholder.
-        if isinstance(self.rows, jax.Array | np.ndarray) and jnp.issubdtype(self.rows.dtype, jnp.integer):
-            object.__setattr__(self, "rows", _int32(self.rows, self.height))
+        if isinstance(rows, jax.Array | np.ndarray) and jnp.issubdtype(rows.dtype, jnp.integer):
+            self._rows = _int32(rows, height)
+
+    @property
+    def rows(self) -> Any:
+        """Row numbers, int32 [U]."""
+        # Unlocked when they are asked for: whoever hands a gradient from one compiled function to the next need not.
+        return _unlocked(self._rows)
 
     def tree_flatten_with_keys(self) -> tuple[tuple[Any, Any], tuple[int, bool]]:
         """Its leaves: row numbers, as an array [U] of keys, and values."""
-        rows = jax.tree_util.GetAttrKey("rows"), _locked(self.rows)
+        rows = jax.tree_util.GetAttrKey("rows"), _locked(self._rows)
         values = jax.tree_util.GetAttrKey("values"), self.values
         return (rows, values), (self.height, self.unique)
 
     @classmethod
     def tree_unflatten(cls, static: tuple[int, bool], children: Any) -> "RowSparse":
         """What `tree_flatten_with_keys` took apart."""
-        rows, values = children
-        return cls(_unlocked(rows), values, *static)
+        (rows, values), (height, unique) = children, static
+        return cls(rows, values, height, unique)
+
+    def __repr__(self) -> str:
+        return f"RowSparse(rows={self.rows}, values={self.values}, height={self.height}, unique={self.unique})"
 
     @classmethod
     def nothing(cls, table: jax.Array) -> "RowSparse":
@@ -74,7 +79,8 @@ class RowSparse:
 
     def filled(self) -> jax.Array:
         """Which slots are not empty, bool [U]."""
-        return (self.rows >= 0) & (self.rows < self.height)
+        rows: jax.Array = self.rows
+        return (rows >= 0) & (rows < self.height)
 
     def to_dense(self) -> jax.Array:
         """The array [V, D] itself."""

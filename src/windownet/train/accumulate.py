@@ -6,7 +6,6 @@ them, and a penalty on them counts once.
 Axes: A parts, B windows in a part; the others as everywhere.
 """
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -60,5 +59,5 @@ def first(batch: Batch, parts: int) -> Batch:
 
 def _plus(total: Any, added: Any, share: jax.Array) -> Any:
     if isinstance(added, RowSparse):
-        return dataclasses.replace(added, values=_plus(total.values, added.values, share))
+        return RowSparse(added.rows, _plus(total.values, added.values, share), added.height, added.unique)
     return total + share.astype(added.dtype) * added
