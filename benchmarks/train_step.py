@@ -22,7 +22,7 @@ from windownet.optim.build import build, build_rowwise
 from windownet.train.prepare import Prepared, prepare
 from windownet.train.step import Step, Training, TrainState
 
-ROUNDS = 15
+ROUNDS = 40
 
 
 def global_ids(batches: Batch) -> Batch:

@@ -37,7 +37,7 @@ SMALL = (
 )
 NAMES: tuple[str, ...] = get_args(Nonlinearity)
 # A rate at which units die: a ReLU that has does not come back.
-HIGH_RATE = 0.1
+HIGH_RATE = 0.2
 AT_HIGH_RATE = ("relu", "leaky_relu", "elu")
 SLOPE_OF_PRELU = 0.25
 
