@@ -157,6 +157,11 @@ def test_rows_pass_through_jax_as_they_are(dtype: Any) -> None:
         assert (copy.rows.dtype, copy.height, copy.unique) == (jnp.int32, V, False)
 
 
+def test_it_cannot_be_changed_in_place() -> None:
+    with pytest.raises(AttributeError, match="cannot assign"):
+        make([1]).values = jnp.zeros((1, D))  # type: ignore[misc]
+
+
 def test_wide_rows_that_do_not_fit_name_no_row() -> None:
     with jax.enable_x64(True):
         wide = RowSparse(jnp.array([1, 2**32 + 1, -1, 4], jnp.int64), jnp.ones((4, D), jnp.float32), V)

@@ -10,6 +10,7 @@ transformation on the values alone: what is to act on gradients or updates of a 
 are summed by `+`, as `jax.tree.map(add, one, other, is_leaf=is_row_sparse)` does.
 """
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -19,6 +20,7 @@ import numpy as np
 
 
 @jax.tree_util.register_pytree_with_keys_class
+@dataclasses.dataclass(frozen=True, eq=False, init=False, repr=False)
 class RowSparse:
     """An array [V, D] that is zero but for some rows.
 
@@ -30,16 +32,20 @@ class RowSparse:
       unique: whether it is known that no row occurs twice, so that nothing need be merged.
     """
 
-    __slots__ = ("_rows", "height", "unique", "values")
+    _rows: Any
+    values: Any
+    height: int
+    unique: bool
 
     # An array of numpy on its left leaves the sum to it.
     __array_ufunc__ = None
 
     def __init__(self, rows: Any, values: Any, height: int, unique: bool = False) -> None:
-        self._rows, self.values, self.height, self.unique = rows, values, height, unique
         # A pytree's leaf may also be a placeholder.
         if isinstance(rows, jax.Array | np.ndarray) and jnp.issubdtype(rows.dtype, jnp.integer):
-            self._rows = _int32(rows, height)
+            rows = _int32(rows, height)
+        for name, value in {"_rows": rows, "values": values, "height": height, "unique": unique}.items():
+            object.__setattr__(self, name, value)
 
     @property
     def rows(self) -> Any:
@@ -79,8 +85,7 @@ class RowSparse:
 
     def filled(self) -> jax.Array:
         """Which slots are not empty, bool [U]."""
-        rows: jax.Array = self.rows
-        return (rows >= 0) & (rows < self.height)
+        return is_row(self.rows, self.height)
 
     def to_dense(self) -> jax.Array:
         """The array [V, D] itself."""
@@ -153,6 +158,11 @@ class RowSparse:
             )
 
 
+def is_row(rows: jax.Array, height: int) -> jax.Array:
+    """Which numbers, int [U], are of one of V rows, bool [U]; the others are padding."""
+    return (rows >= 0) & (rows < height)
+
+
 def take(table: Any, rows: Any) -> jax.Array:
     """The named rows of an array [V, ...]: rows int [U] -> [U, ...]; zeros for a row below 0, or of V or more."""
     found: jax.Array = jnp.asarray(table).at[rows].get(mode="fill", fill_value=0, wrap_negative_indices=False)
@@ -219,7 +229,7 @@ def _int32(rows: Any, height: int) -> Any:
     if rows.dtype.itemsize < 4:
         return rows.astype(jnp.int32)
     # What does not fit is the number of no row.
-    return rows if rows.dtype == jnp.int32 else jnp.where((rows >= 0) & (rows < height), rows, -1).astype(jnp.int32)
+    return rows if rows.dtype == jnp.int32 else jnp.where(is_row(rows, height), rows, -1).astype(jnp.int32)
 
 
 def _locked(rows: Any) -> Any:

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import optax
 
 from windownet.autodiff import RowSparse
-from windownet.autodiff.rows import put, take, widened
+from windownet.autodiff.rows import is_row, put, take, widened
 from windownet.optim import slabs
 from windownet.optim.exact import require_exact
 from windownet.optim.missed import Missed
@@ -204,7 +204,7 @@ class _Rows:
         outlook = {name: take(state.outlook[name], given[name]) for name in state.outlook}
         last = {name: take(state.last[name], given[name]) for name in names}
         # An empty slot has missed nothing.
-        last = {name: jnp.where(_is_row(given[name], found[name]), n, state.step) for name, n in last.items()}
+        last = {name: jnp.where(is_row(given[name], len(found[name])), n, state.step) for name, n in last.items()}
         if self.closed is None:
             values, states = replay(self.inner, slabs.replace(params, values), states, owners, names, last, state.step)
         else:
@@ -299,8 +299,3 @@ def _gradients(updates: Any, params: Any, names: tuple[str, ...]) -> dict[str, R
 def _without_empty(gradient: RowSparse) -> jax.Array:
     # An empty slot must count for nothing in a norm over all gradients.
     return jnp.where(gradient.filled()[:, None], gradient.values, 0)
-
-
-def _is_row(rows: jax.Array, table: Any) -> jax.Array:
-    height: int = table.shape[0]
-    return (rows >= 0) & (rows < height)
