@@ -127,8 +127,7 @@ def row(
     value: float,
     unit: str,
     *,
-    peer: str | None = None,
-    peer_value: float | None = None,
+    peer: tuple[str, float] | None = None,
     at_least: float | None = None,
     at_most: float | None = None,
     ratio_at_least: float | None = None,
@@ -141,8 +140,7 @@ def row(
       name: of the result.
       value: ours.
       unit: of both values.
-      peer: whom it is compared with; None where it stands alone.
-      peer_value: the peer's.
+      peer: whom it is compared with, and the peer's value; None where it stands alone.
       at_least: least value.
       at_most: largest value.
       ratio_at_least: least ratio; `ratio` is the peer's value over ours.
@@ -153,12 +151,12 @@ def row(
       What a line of the table has; `ok` is of the values before they are rounded, and true where there is no target.
 
     Raises:
-      ValueError: several conditions, or one on a peer's value that is not there.
+      ValueError: several conditions, or one on a peer that is not there.
     """
     of_peer = (ratio_at_least, ratio_at_most, times_at_most)
-    if peer_value is None and any(bound is not None for bound in of_peer):
-        raise ValueError(f"{name}: required a peer's value to compare with, got none")
-    other = math.nan if peer_value is None else peer_value
+    if peer is None and any(bound is not None for bound in of_peer):
+        raise ValueError(f"{name}: required a peer to compare with, got none")
+    whom, other = peer or (None, math.nan)
     conditions: list[tuple[float | None, str, Callable[[float], bool]]] = [
         (at_least, "at least {:,}", lambda bound: value >= bound),
         (at_most, "at most {:,}", lambda bound: value <= bound),
@@ -174,9 +172,9 @@ def row(
         "name": name,
         "value": round(value, 4),
         "unit": unit,
-        "peer": peer,
-        "peer_value": None if peer_value is None else round(peer_value, 4),
-        "ratio": round(peer_value / value, 3) if peer_value is not None and value else None,
+        "peer": whom,
+        "peer_value": round(other, 4) if peer else None,
+        "ratio": round(other / value, 3) if peer and value else None,
         "target": target,
         "ok": ok,
     }

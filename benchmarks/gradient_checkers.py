@@ -53,7 +53,7 @@ def by_torch(case: faults.Case) -> list[bool]:
 
     problem = _problem(case)
 
-    class Function(torch.autograd.Function):
+    class Function(torch.autograd.Function):  # type: ignore[misc]
         @staticmethod
         def forward(ctx: Any, *leaves: Any) -> Any:
             ctx.save_for_backward(*leaves)
@@ -168,18 +168,18 @@ def _results(
     each = {name: seconds[name] / (2 * total) for name in CHECKERS}
     rows = []
     for peer in others:
-        theirs = {"peer": peer, "peer_value": len(caught[peer])}
-        rows.append(_report.row("faults caught", len(caught[mine]), of_all, **theirs, at_least=total))
+        theirs = len(caught[peer])
+        rows.append(_report.row("faults caught", len(caught[mine]), of_all, peer=(peer, theirs), at_least=total))
     alone = caught[mine].difference(*(caught[peer] for peer in others))
     rows.append(_report.row("faults that no other catches", len(alone), "faults", at_least=TARGET))
     for peer in others:
         missed = caught[peer] - caught[mine]
         rows.append(_report.row(f"faults missed that {peer} catches", len(missed), "faults", at_most=0))
     for peer in others:
-        theirs = {"peer": peer, "peer_value": accepted[peer]}
-        rows.append(_report.row("right rules accepted", accepted[mine], of_all, **theirs, at_least=total))
+        right = (peer, accepted[peer])
+        rows.append(_report.row("right rules accepted", accepted[mine], of_all, peer=right, at_least=total))
     for peer in others:
-        rows.append(_report.row("time of a check", each[mine], "s", peer=peer, peer_value=each[peer]))
+        rows.append(_report.row("time of a check", each[mine], "s", peer=(peer, each[peer])))
     return rows
 
 

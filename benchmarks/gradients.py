@@ -7,6 +7,7 @@ some coordinates and extrapolated to all, and the programs' temporary memory.
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -88,20 +89,19 @@ def compile_seconds(given: Problem) -> dict[str, float]:
         compiled(given, rival)
         return time.perf_counter() - start
 
-    return _report.in_turns({rival: lambda rival=rival: seconds(rival) for rival in RIVALS[1:]}, COMPILATIONS)
+    return _report.in_turns({rival: partial(seconds, rival) for rival in RIVALS[1:]}, COMPILATIONS)
 
 
 def milliseconds(given: Problem, programs: dict[str, Any]) -> dict[str, float]:
     def calls(rival: str) -> list[Any]:
         return [programs[rival](*arguments(given, rival)) for _ in range(CALLS)]
 
-    seconds = _report.alternate({rival: lambda rival=rival: calls(rival) for rival in programs}, ROUNDS)
+    seconds = _report.alternate({rival: partial(calls, rival) for rival in programs}, ROUNDS)
     return {rival: 1e3 * s / CALLS for rival, s in seconds.items()}
 
 
 def against_jax_grad(name: str, values: dict[str, float], unit: str, **condition: float) -> dict[str, Any]:
-    peer = {"peer": "jax.grad of flax", "peer_value": values["jax.grad"]}
-    return _report.row(name, values["hand"], unit, **peer, **condition)
+    return _report.row(name, values["hand"], unit, peer=("jax.grad of flax", values["jax.grad"]), **condition)
 
 
 def numeric_seconds(given: Problem) -> float:
@@ -112,8 +112,8 @@ def numeric_seconds(given: Problem) -> float:
     network, params, batch, _, key = given
 
     @jax.jit
-    def quotient(weights: jax.Array, row: jax.Array) -> jax.Array:
-        def at(step: float) -> jax.Array:
+    def quotient(weights: jax.Array, row: jax.Array) -> Any:
+        def at(step: float) -> Any:
             moved = weights.at[row, 0].add(step)
             hidden = [{**params["hidden"][0], "w": moved}, *params["hidden"][1:]]
             return network.loss({**params, "hidden": hidden}, batch, key)
@@ -169,10 +169,10 @@ def main() -> None:
         name = "demo: all gradients, hand"
         measured = f"numeric gradient, {PROBES} of {given.size:,} coordinates measured"
         of_demo = [
-            _report.row(name, ms["hand"], "ms", peer="forward alone", peer_value=ms["forward"], times_at_most=5),
-            _report.row(name, ms["hand"], "ms", peer=measured, peer_value=ms["numeric"], ratio_at_least=1000),
+            _report.row(name, ms["hand"], "ms", peer=("forward alone", ms["forward"]), times_at_most=5),
+            _report.row(name, ms["hand"], "ms", peer=(measured, ms["numeric"]), ratio_at_least=1000),
             against_jax_grad("demo: temporary memory, hand", mib, "MiB"),
-            _report.row("demo: flops, hand", mflop["hand"], "Mflop", peer="forward alone", peer_value=mflop["forward"]),
+            _report.row("demo: flops, hand", mflop["hand"], "Mflop", peer=("forward alone", mflop["forward"])),
         ]
         if args.figure is not None:
             figure(ms, given.size, args.figure)

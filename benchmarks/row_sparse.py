@@ -6,7 +6,7 @@ duplicates. `--gpu`: torch on the GPU, as jax is where it finds one, and a large
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ from windownet.data.batches import Batch, Encoded, Windows
 from windownet.data.prefetch import prefetch
 from windownet.model.network import WindowNetwork
 from windownet.optim import missed
-from windownet.optim.rowwise import rowwise
+from windownet.optim.rowwise import Mode, rowwise
 
 D, W, H, L = 50, 5, 300, 9
 RATE = 1e-3
@@ -56,7 +56,7 @@ def stacks(windows: Windows, batch: int) -> Any:
 class Ours:
     """The row-sparse step, `mode` lazy or exact; or with the table frozen."""
 
-    def __init__(self, height: int, batch: int, mode: str, equal: bool = False) -> None:
+    def __init__(self, height: int, batch: int, mode: Mode | Literal["frozen"], equal: bool = False) -> None:
         net, self.batch = network(height), batch
         self.windows = Windows(corpus(height, batch, equal), height, W, batch)
         inner = optax.adam(RATE)
@@ -70,7 +70,8 @@ class Ours:
             return (words, optax.apply_updates(rest, updates), inner_state), None
 
         def step(state: Any, data: Batch) -> Any:
-            params, inner_state = optimizer.touch(*state, {"words": data.rows})
+            params, inner_state = state
+            params, inner_state = optimizer.touch(params, inner_state, {"words": data.rows})
             gradient = value_and_grad(net.loss, row_sparse=True)(params, data)[1]
             updates, inner_state = optimizer.update(gradient, inner_state, params)
             return (optax.apply_updates(params, updates), inner_state), None
@@ -86,7 +87,9 @@ class Ours:
         program = jax.jit(lambda state, stack: jax.lax.scan(one, state, stack)[0], donate_argnums=0)
         first = next(stacks(self.windows, batch))
         self.program = program.lower(self.state, first).compile()
-        self.temporary = self.program.memory_analysis().temp_size_in_bytes
+        memory = self.program.memory_analysis()
+        assert memory is not None
+        self.temporary = memory.temp_size_in_bytes
 
     def __call__(self) -> Any:
         for stack in prefetch(stacks(self.windows, self.batch)):
@@ -196,7 +199,7 @@ def results(batch: int, largest: int, ms: dict[str, float], memory: dict[str, in
     rows = []
 
     def add(what: str, mine: float, peer: str, peer_value: float, unit: str = "ms", **condition: float | None) -> None:
-        rows.append(_report.row(what, mine, unit, peer=peer, peer_value=peer_value, **condition))
+        rows.append(_report.row(what, mine, unit, peer=(peer, peer_value), **condition))
 
     add(f"{name}: step", lazy, "jax.grad + optax.adam", ms["jax.grad"], ratio_at_least=100 if batch == 128 else None)
     add(f"{name}: step", lazy, "torch sparse=True + SparseAdam", ms["torch"], ratio_at_least=3)

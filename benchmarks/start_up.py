@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from functools import partial
 
 import _report
 
@@ -16,10 +17,10 @@ def start(name: str) -> None:
 
 def main() -> None:
     args = _report.parser(__doc__).parse_args()
-    seconds = _report.alternate({name: lambda name=name: start(name) for name in ARGUMENTS}, ROUNDS)
+    seconds = _report.alternate({name: partial(start, name) for name in ARGUMENTS}, ROUNDS)
     rows = [
-        _report.row(HELP, seconds[HELP], "s", peer=BARE, peer_value=seconds[BARE], at_most=0.5),
-        _report.row(HELP, seconds[HELP], "s", peer=JAX, peer_value=seconds[JAX], ratio_at_least=1),
+        _report.row(HELP, seconds[HELP], "s", peer=(BARE, seconds[BARE]), at_most=0.5),
+        _report.row(HELP, seconds[HELP], "s", peer=(JAX, seconds[JAX]), ratio_at_least=1),
     ]
     _report.write(rows, args)
 

@@ -93,7 +93,7 @@ def flax_loop(prepared: Prepared, batches: Batch, steps: int) -> Callable[[], An
     key = jax.random.key(1)
 
     @nnx.jit
-    def step(module: Any, optimizer: Any, batch: Batch, n: jax.Array) -> jax.Array:
+    def step(module: Any, optimizer: Any, batch: Batch, n: jax.Array) -> Any:
         value, gradient = nnx.value_and_grad(reference_loss)(module, batch, jax.random.fold_in(key, n))
         optimizer.update(module, gradient)
         return value
@@ -118,7 +118,7 @@ def main() -> None:
         ms = {rival: 1e3 * s / len(batches.tags) for rival, s in _report.alternate(rivals, ROUNDS).items()}
         for peer, rival in (("flax nnx loop", "flax_loop"), ("jax.grad of flax in our scan", "jax_grad_in_scan")):
             name = f"step, {one.name}"
-            rows.append(_report.row(name, ms["ours"], "ms", peer=peer, peer_value=ms[rival], ratio_at_least=1))
+            rows.append(_report.row(name, ms["ours"], "ms", peer=(peer, ms[rival]), ratio_at_least=1))
     _report.write(rows, args)
 
 

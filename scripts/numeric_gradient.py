@@ -132,7 +132,7 @@ def least(programs: dict[str, Callable[[], Any]]) -> dict[str, float]:
             start = time.perf_counter()
             for _ in range(PROBES):
                 result = program()
-            jax.block_until_ready(result)  # type: ignore[no-untyped-call]
+            jax.block_until_ready(result)
             if round_:
                 seconds[name].append((time.perf_counter() - start) / PROBES)
     return {name: min(each) for name, each in seconds.items()}

@@ -47,7 +47,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--steps", type=int, default=100)
     args = parser.parse_args()
-    jax.config.update("jax_enable_x64", True)  # type: ignore[no-untyped-call]
+    jax.config.update("jax_enable_x64", True)
     prepared = prepare(config.parse({"data": {"source": "demo"}, "train": {"steps_per_call": 1}}, "this script"))
     network, optimizer = prepared.network, optax.adam(1e-3)
 

@@ -35,17 +35,17 @@ PARTS = {
 @pytest.mark.parametrize("name", CONDITIONS)
 def test_a_condition_decides_on_both_sides_of_its_bound(name: str) -> None:
     bound, words, within, beyond = CONDITIONS[name]
-    rows = [_report.row("a", value, "s", peer="b", peer_value=6, **{name: bound}) for value in (within, beyond)]
+    rows = [_report.row("a", value, "s", peer=("b", 6), **{name: bound}) for value in (within, beyond)]
     # By the rounded values alone the two could not be told apart.
     assert rows[0]["value"] == rows[1]["value"] and rows[0]["ratio"] == rows[1]["ratio"]
     assert [(row["target"], row["ok"]) for row in rows] == [(words, True), (words, False)]
-    assert _report.row("a", math.nan, "s", peer="b", peer_value=6, **{name: bound})["ok"] is False
+    assert _report.row("a", math.nan, "s", peer=("b", 6), **{name: bound})["ok"] is False
 
 
 def test_a_row_of_a_value_alone_and_of_a_peer_without_ratio() -> None:
     nothing = {"peer": None, "peer_value": None, "ratio": None, "target": None, "ok": True}
     assert _report.row("a", 0.123_46, "s") == {"name": "a", "value": 0.1235, "unit": "s", **nothing}
-    assert _report.row("a", 0, "s", peer="b", peer_value=1)["ratio"] is None
+    assert _report.row("a", 0, "s", peer=("b", 1))["ratio"] is None
 
 
 @pytest.mark.parametrize("given", [{"at_least": 1, "at_most": 2}, {"ratio_at_least": 1}, {"times_at_most": 1}])
@@ -59,7 +59,7 @@ def test_what_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     document, found = tmp_path / "page.md", tmp_path / "found.json"
     document.write_text("above\n<!-- start_up -->\nold\n<!-- end of start_up -->\nbelow\n")
     args = _report.parser("A benchmark.").parse_args(["--json", str(found), "--document", str(document)])
-    rows = [_report.row("a", 1, "s"), _report.row("b", 2, "s", peer="c", peer_value=3, ratio_at_least=2)]
+    rows = [_report.row("a", 1, "s"), _report.row("b", 2, "s", peer=("c", 3), ratio_at_least=2)]
     _report.write(rows, args)
     assert json.loads(found.read_text()) == rows
     text = document.read_text()

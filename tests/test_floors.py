@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parents[1] / "src" / "windownet"
 FLOORS = {
     "errors": 0,
     "autodiff": 1,
+    "byte_bar": 1,
     "checkpoint": 1,
     "interrupts": 1,
     "machine": 1,
@@ -36,7 +37,7 @@ LIBRARIES = {
     "optax": {"model", "optim", "train", "pretrain"},
     "flax": {"model"},
     "datasets": {"data"},
-    "rich": {"autodiff", "train", "pretrain", "experiment", "verbs"},
+    "rich": {"autodiff", "byte_bar", "train", "pretrain", "experiment", "verbs"},
     "click": {"verbs", "cli"},
     "matplotlib": {"verbs"},
 }

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 _LINES = 10
 
@@ -36,17 +36,6 @@ class PretrainLog:
     def warn(self, text: str) -> None:
         """One line that must not be overlooked."""
         self.console.print(f"[bold yellow]warning:[/] {escape(text)}", highlight=False, soft_wrap=True)
-
-    @contextmanager
-    def reading(self) -> Iterator[Callable[[int, int], None] | None]:
-        """Show a bar over the bytes of the text; yields what to tell of bytes read and bytes in all."""
-        if not self.console.is_terminal:
-            yield None
-            return
-        columns = ("reading", BarColumn(), DownloadColumn(), TimeRemainingColumn(compact=True))
-        with Progress(*columns, console=self.console, transient=True) as bar:
-            task = bar.add_task("", total=None)
-            yield lambda done, total: bar.update(task, completed=done, total=total)
 
     @contextmanager
     def training(self, share: float) -> Iterator[None]:

@@ -12,6 +12,7 @@ import numpy as np
 from rich.console import Console
 
 from windownet import checkpoint, machine
+from windownet.byte_bar import byte_bar
 from windownet.checkpoint import Checkpoint
 from windownet.data import demo, vectors
 from windownet.data.prefetch import prefetch
@@ -194,7 +195,7 @@ class _Run:
             sentences = (" ".join(sentence.words) for sentence in demo.sentences("train"))
             pieces = iter([("the embedded corpus", "\n".join(sentences).encode() + b"\n")])
             return self._encode(pieces)
-        with self._log.reading() as progress:
+        with byte_bar(self._log.console) as progress:
             return self._encode(text_module.in_background(text_module.read(_files(self._config), progress)))
 
     def _encode(self, pieces: text_module.Pieces) -> Text:

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
+from windownet.byte_bar import byte_bar
 from windownet.data import vectors
+from windownet.data.byte_source import Progress
 from windownet.data.vector_file import Options
 from windownet.data.vectors import Filled, Match
 from windownet.data.vocabulary import RARE, Vocabulary
@@ -46,10 +47,10 @@ def extend(config: Config, vocabulary: Vocabulary, console: Console | None) -> V
     words = config.words
     if not (words.vectors and words.extra):
         return vocabulary
-    with _Pass(words, "word vectors: words", console) as options:
-        return vectors.extend(
-            vocabulary, words.vectors, words.extra, expected_width=config.model.word_width, **options.options
-        )
+    width = config.model.word_width
+    with byte_bar(console, "word vectors: words") as progress:
+        options = _options(words, progress)
+        return vectors.extend(vocabulary, words.vectors, words.extra, expected_width=width, **options)
 
 
 def build(config: Config, vocabulary: Vocabulary, counts: np.ndarray, console: Console | None) -> WordTable:
@@ -69,8 +70,8 @@ def build(config: Config, vocabulary: Vocabulary, counts: np.ndarray, console: C
     if not words.vectors:
         return WordTable(None, None, frozen, tuple(notes), tuple(warnings))
     table = np.zeros((len(vocabulary), config.model.word_width), np.float32)
-    with _Pass(words, "word vectors: numbers", console) as options:
-        filled = vectors.fill(table, vocabulary, words.vectors, **options.options)
+    with byte_bar(console, "word vectors: numbers") as progress:
+        filled = vectors.fill(table, vocabulary, words.vectors, **_options(words, progress))
     found = filled.matches > Match.MISSING
     # Not the rows that training text alone would have: it may hold words too rare for one which the file knows.
     of_training = found[RARE + 1 :][counts[RARE + 1 :] > 0]
@@ -113,26 +114,6 @@ def _matched(filled: Filled, of_training: np.ndarray, named: int) -> str:
     )
 
 
-class _Pass:
-    """The options of a pass over the file, with a bar while it lasts."""
-
-    def __init__(self, words: WordsConfig, what: str, console: Console | None) -> None:
-        self.options = Options(
-            format=None if words.format == "auto" else words.format, skip_bad=words.skip_bad_lines, progress=None
-        )
-        self._what, self._bar = what, None
-        # Elsewhere than on a terminal a bar that is taken away leaves empty lines.
-        if console is not None and console.is_terminal:
-            columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
-            self._bar = Progress(*columns, console=console, transient=True)
-
-    def __enter__(self) -> "_Pass":
-        if (bar := self._bar) is not None:
-            bar.start()
-            task = bar.add_task(self._what, total=None)
-            self.options["progress"] = lambda done, total: bar.update(task, completed=done, total=total)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+def _options(words: WordsConfig, progress: Progress | None) -> Options:
+    form = None if words.format == "auto" else words.format
+    return Options(format=form, skip_bad=words.skip_bad_lines, progress=progress)

@@ -1,8 +1,6 @@
 """The verbs about word vectors: neighbours, drift."""
 
-import contextlib
 import json
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -39,9 +37,12 @@ def neighbours(
     FILE is text of GloVe, word2vec or fastText (.vec), binary of word2vec, either as it is or packed by gzip or xz, or
     .npy with a word a line in NAME.vocab.txt, or safetensors.
     """
+    from rich.console import Console
+
+    from windownet.byte_bar import byte_bar
     from windownet.data.neighbours import of_words, shown
 
-    with _bytes_bar() as progress:
+    with byte_bar(Console(stderr=True)) as progress:
         found = of_words(file, words, count, format=form, skip_bad=skip_bad_lines, progress=progress)
     if warning := found.counts.warning():
         click.echo(f"warning: {file}: {warning}", err=True)
@@ -123,19 +124,3 @@ def _drift_table(moves: "Drift") -> "Table":
         near = (escape(", ".join(words[:_NEAREST_SHOWN])) for words in (moved.before, moved.after))
         table.add_row(escape(moved.word), f"{moved.count:,}", f"{moved.distance:.3f}", f"{moved.cosine:.3f}", *near)
     return table
-
-
-@contextlib.contextmanager
-def _bytes_bar() -> Iterator[Callable[[int, int], None] | None]:
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield None
-        return
-    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
-
-    columns = ("reading", BarColumn(), DownloadColumn(), TimeRemainingColumn(compact=True))
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
