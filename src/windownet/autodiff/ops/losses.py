@@ -62,8 +62,8 @@ def _multiclass_margin_vjp(
     violation, rivals = _violation(logits, labels)
     highest = (rivals == rivals.max(-1, keepdims=True)).astype(logits.dtype)
     delta = highest / highest.sum(-1, keepdims=True) - _is_label(logits, labels).astype(logits.dtype)
-    # Unlike a comparison, the step hands a NaN on.
-    missed = jnp.heaviside(violation, jnp.zeros_like(violation))
+    # A comparison alone makes a NaN's slope a silent zero, and so does jnp.heaviside before jax 0.10.2.
+    missed = jnp.where(jnp.isnan(violation), violation, (violation > 0).astype(violation.dtype))
     scale = jnp.where(mask, missed * (g / _count(mask, logits)), jnp.zeros_like(violation))
     return delta * scale[..., None], None, None
 
