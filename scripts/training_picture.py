@@ -6,8 +6,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from windownet import config
-from windownet.train import loop, run_folder
+from windownet import config, run_folder
+from windownet.train import loop
 from windownet.train.prepare import prepare
 from windownet.train.scores_table import scores_table
 

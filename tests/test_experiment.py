@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from windownet import config, experiment
+from windownet import config, experiment, run_folder
 from windownet.errors import InputError
 from windownet.schema.config import Config
-from windownet.train import accumulate, loop, run_folder
+from windownet.train import accumulate, loop
 from windownet.train.prepare import prepare
 from windownet.train.stopping import rate_factor
 

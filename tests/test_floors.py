@@ -15,6 +15,7 @@ FLOORS = {
     "checkpoint": 1,
     "interrupts": 1,
     "machine": 1,
+    "metrics": 1,
     "schema": 1,
     "config": 2,
     "data": 2,
@@ -22,6 +23,7 @@ FLOORS = {
     "settings": 3,
     "model": 3,
     "optim": 3,
+    "run_folder": 4,
     "tagger": 4,
     "train": 5,
     "pretrain": 5,
@@ -30,7 +32,13 @@ FLOORS = {
     "cli": 8,
 }
 # These say what they stand on more narrowly than their floor would.
-ONLY = {"autodiff": set(), "schema": set(), "optim": {"autodiff", "schema", "errors"}, "resume": {"config", "errors"}}
+ONLY = {
+    "autodiff": set(),
+    "schema": set(),
+    "optim": {"autodiff", "schema", "errors"},
+    "resume": {"config", "errors"},
+    "run_folder": {"metrics", "resume", "errors"},
+}
 # Libraries that only some parts may bring in.
 LIBRARIES = {
     "jax": {"autodiff", "checkpoint", "machine", "model", "optim", "tagger", "train", "pretrain", "experiment"},

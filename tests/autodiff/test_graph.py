@@ -172,8 +172,8 @@ def test_a_condition_on_a_recorded_value_is_the_one_on_its_value() -> None:
 
 @pytest.mark.parametrize(
     "use",
-    [lambda n: n[0], lambda n: n**2, lambda n: 2**n, abs, len, list, np.asarray],
-    ids=["get", "pow", "rpow", "abs", "len", "iter", "numpy"],
+    [lambda n: n[0], lambda n: n**2, lambda n: 2**n, abs, len, list, np.asarray, lambda n: np.array(n, np.float32)],
+    ids=["get", "pow", "rpow", "abs", "len", "iter", "numpy", "numpy-dtype"],
 )
 def test_what_has_no_rule_names_those_that_have(use: Any) -> None:
     with pytest.raises(TypeError, match=r"Node\(leaf, float32\[3\]\): required one of windownet's ops"):

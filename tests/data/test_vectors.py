@@ -1,4 +1,5 @@
 import gzip
+import io
 import lzma
 import os
 import pickle
@@ -13,7 +14,7 @@ import safetensors.numpy
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as npst
 
-from windownet.data import vectors
+from windownet.data import byte_source, vectors
 from windownet.data.vector_file import FORMATS, Counts
 from windownet.data.vectors import Match, extend, fill, read, write_safetensors, write_word2vec_text
 from windownet.data.vocabulary import Normalization, Vocabulary
@@ -341,6 +342,23 @@ def test_bad_records_of_binary(tmp_path):
     assert f"{path}: record 3: required a word, a space and 20 bytes of numbers, got the end" in message(read, path)
     path = saved(tmp_path, "a.bin", b"1 5\n" + b"\xff" * 100_000)
     assert f"{path}: record 1: required a word of less than 65,536 bytes and a space" in message(read, path)
+
+
+@pytest.mark.parametrize("after", [0, 1])
+@pytest.mark.parametrize("packing", PACKERS)
+def test_a_disk_that_fails(tmp_path, packing, after, monkeypatch):
+    class Failing(io.FileIO):
+        calls = 0
+
+        def readinto(self, buffer):
+            self.calls += 1
+            if self.calls > after:
+                raise OSError(5, "Input/output error")
+            return super().readinto(memoryview(buffer)[:20])
+
+    path = saved(tmp_path, "a.txt" + packing, PACKERS[packing](TEXT))
+    monkeypatch.setattr(byte_source.io, "FileIO", Failing)
+    assert message(read, path) == f"{path}: required a file that can be read, got 'Input/output error'; check it"
 
 
 @pytest.mark.parametrize("packing", [".gz", ".xz"])

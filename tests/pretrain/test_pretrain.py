@@ -1,5 +1,6 @@
 """`windownet pretrain`: what it learns and writes, and what is left when it is stopped."""
 
+import io
 import itertools
 import json
 import lzma
@@ -14,12 +15,16 @@ import time
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
-from windownet import checkpoint, machine
+from windownet import checkpoint, config, machine, run_folder
 from windownet.cli import main
 from windownet.data import vectors
 from windownet.data.neighbours import of_words
+from windownet.errors import InputError
+from windownet.pretrain import loop
 from windownet.pretrain.log import PretrainLog
+from windownet.pretrain.settings import PretrainConfig
 
 COMMAND = [sys.executable, "-m", "windownet"]
 # Words of a group stand beside those of its own theme, never beside those of another group or beside each other.
@@ -246,6 +251,15 @@ def test_a_run_that_has_no_checkpoint_yet_begins_its_metrics_anew(folder, result
     assert [record["kind"] for record in records_of(folder, "anew")] == ["text", "step"]
     assert resume(folder / "anew").exit_code == 0
     assert same(folder, "anew", "skipgram")
+
+
+def test_a_folder_that_another_config_has_come_to_is_left_to_it(folder):
+    settings = [f"text.root={folder}", "pretrain.seed=1"]
+    asked, other = (config.load_as(PretrainConfig, folder / "tiny.toml", settings[:n]) for n in (2, 1))
+    run_folder.create(folder / "raced", other.to_toml())
+    with pytest.raises(InputError, match=r"config.toml: required pretrain.seed = 0, .* got 1"):
+        loop.pretrain(asked, folder / "raced", Console(file=io.StringIO()))
+    assert sorted(path.name for path in (folder / "raced").iterdir()) == ["config.toml", "metrics.jsonl"]
 
 
 def same(folder, one, other):

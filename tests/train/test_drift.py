@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from windownet import metrics, run_folder
 from windownet.cli import main
 from windownet.data.vectors import write_word2vec_text
-from windownet.train import run_folder
 from windownet.train.drift import of_tables
 from windownet.verbs.vectors import drift_lines
 
@@ -93,10 +93,10 @@ def test_a_run(tmp_path: Path) -> None:
     shown = runner.invoke(main, ["drift", str(tmp_path / "run"), "--words", "3"])
     assert "8 words, 6 of them in training text; 2 vectors are bit for bit what they were" in shown.stdout
 
-    end = run_folder.last_record(tmp_path / "run" / "metrics.jsonl", "end")
+    end = metrics.last(tmp_path / "run" / "metrics.jsonl", "end")
     assert end is not None
-    assert (found["epoch"], found["epochs"], found["frozen_epochs"]) == (end["best_epoch"], 2, 0)
-    assert shown.stdout.startswith(f"the model of epoch {end['best_epoch']}, of 2\n")
+    assert (found["epoch"], found["epochs"], found["frozen_epochs"]) == (best := end.number("best_epoch"), 2, 0)
+    assert shown.stdout.startswith(f"the model of epoch {best}, of 2\n")
     settings = ["words.unfreeze_after=1", "--run-dir", str(tmp_path / "late")]
     assert runner.invoke(main, ["train", str(tmp_path / "c.toml"), *settings]).exit_code == 0
     for model, epoch in (("last", 2), ("model", run_folder.epoch_of(tmp_path / "late" / "model"))):

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from windownet import config
+from windownet import config, run_folder
 from windownet.data.batches import Encoded
 from windownet.errors import InputError
 from windownet.tagger import artifact
 from windownet.tagger.tagger import Predictor, Tagger, score
-from windownet.train import loop, run_folder
+from windownet.train import loop
 from windownet.train.prepare import Prepared, prepare, unseen_types
 
 SENTENCES = [
@@ -228,8 +228,12 @@ def test_the_rate_falls_where_dev_scores_do_not_rise(tmp_path: Path, monkeypatch
     assert steps == pytest.approx(np.multiply(bounds, rates), rel=1e-3)
     assert 0 < rates[0] < 0.5
     assert [line for line in text.splitlines() if "the rate" in line] == [
-        f"dev F1 has not risen since epoch {epoch - 3}: from epoch {epoch} on the rate is {factor} of its schedule's"
-        for epoch, factor in ((5, 0.5), (8, 0.25), (10, 0.2))
+        f"the best dev F1 is still {best}: from epoch {epoch} on the rate is {factor} of its schedule's"
+        for best, epoch, factor in (
+            ("60.00, that of epoch 2", 5, 0.5),
+            ("99.00, that of epoch 5", 8, 0.25),
+            ("99.00, that of epoch 5", 10, 0.2),
+        )
     ]
 
 
@@ -367,3 +371,13 @@ def test_a_run_that_cannot_be_made_leaves_what_was_there(tmp_path: Path, monkeyp
     with pytest.raises(InputError, match=r"found no config.toml in it"):
         run_folder.end_of(tmp_path / "killed")
     assert (old / "model").is_dir()
+
+    # What was killed while it was made stands in nobody's way, under its name or any other.
+    monkeypatch.undo()
+    assert run_folder.check(tmp_path / "killed", replace=False) == tmp_path / "killed"
+    run_folder.create(tmp_path / "killed", "[train]\nepochs = 4\n")
+    assert sorted(path.name for path in (tmp_path / "killed").iterdir()) == ["config.toml", "metrics.jsonl"]
+    (tmp_path / "killed" / "config.toml").unlink()
+    (tmp_path / "killed" / "metrics.jsonl").write_text("x")
+    with pytest.raises(InputError, match="required a folder that does not exist yet"):
+        run_folder.check(tmp_path / "killed", replace=False)

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from windownet import checkpoint, config, resume
+from windownet import checkpoint, config, resume, run_folder
 from windownet.data import prefetch as prefetch_module
 from windownet.errors import InputError, Terminated
-from windownet.train import checkpoints, environment, loop, run_folder
+from windownet.train import checkpoints, environment, loop
 from windownet.train.prepare import Prepared, prepare
 
 PEOPLE, PLACES = ("Anna", "Tom", "Mary", "Lee"), ("Oslo", "Paris", "Berlin")

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from windownet import config
+from windownet import config, run_folder
 from windownet.data.vectors import write_word2vec_text
 from windownet.errors import InputError
 from windownet.tagger import artifact
 from windownet.tagger.tagger import Tagger
-from windownet.train import loop, run_folder
+from windownet.train import loop
 from windownet.train.prepare import Prepared, prepare
 
 TRAIN = [

@@ -168,6 +168,14 @@ def test_schedule_without_data_draws_a_thousand_steps(config, tmp_path):
     assert re.match(r"warning: .*train: required a file, found nothing there.*; drawn for a run of", result.stderr)
 
 
+def test_schedule_and_gradcheck_need_no_word_vectors(config, tmp_path):
+    absent = f"words.vectors={tmp_path / 'absent.txt'}"
+    given, plain = invoke("schedule", config, absent), invoke("schedule", config)
+    assert (given.exit_code, given.stdout, given.stderr) == (0, plain.stdout, "")
+    small = ["model.word_width=4", "model.window=3", "model.hidden=[4]", "data.limit=20"]
+    assert invoke("gradcheck", config, absent, *small).exit_code == 0
+
+
 def test_schedule_in_an_encoding_without_blocks_and_as_a_file(config, tmp_path):
     png = tmp_path / "a.png"
     command = [sys.executable, "-m", "windownet", "schedule", str(config), "train.batch_size=10000"]

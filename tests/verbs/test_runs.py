@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from windownet import run_folder
 from windownet.cli import main
-from windownet.train import checkpoints, run_folder
+from windownet.train import checkpoints
 from windownet.train.log import RunLog
 
 CONFIG = """
@@ -214,6 +215,20 @@ def test_a_run_is_resumed_to_its_end_and_then_says_so(cut: Path) -> None:
     assert (again.exit_code, again.stderr) == (0, "")
     assert again.stdout.startswith(f"{cut}: dev F1 ")
     assert again.stdout.endswith("; the run has finished, nothing is left to do\n")
+
+
+def test_a_record_that_was_cut_short_is_none(tmp_path: Path) -> None:
+    folder = write(tmp_path / "a", [epoch(1, 60.0)])
+    with (folder / "metrics.jsonl").open("a") as file:
+        # It ends as a record does.
+        file.write('{"kind": "end", "best_epoch": 1, "dev": {"f1": 60.0}')
+    assert run_folder.end_of(folder) is None
+    assert run_folder.epoch_of(folder / "model") == 1
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write("\n")
+    result = invoke("train", "--resume", folder)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"{folder / 'metrics.jsonl'}:2: required a JSON object, got" in result.stderr
 
 
 def test_what_cannot_be_resumed_is_said_in_a_line(cut: Path, tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ class Node:
         """Number of axes of the value."""
         return len(self.value.shape)
 
-    def _refuse(self, *others: Any) -> Any:
+    def _refuse(self, *others: Any, **options: Any) -> Any:
         raise TypeError(
             f"{self!r}: required one of windownet's ops, which have rules, such as ops.matmul, ops.add or "
             "ops.take_rows, got what has none; write this part in ops, or differentiate it by jax.grad, with "

@@ -46,7 +46,7 @@ class ByteSource:
     """
 
     def __init__(self, path: Path, progress: Progress | None = None) -> None:
-        self._progress = progress
+        self._path, self._progress = path, progress
         try:
             status = path.stat()
             if stat.S_ISDIR(status.st_mode):
@@ -59,9 +59,13 @@ class ByteSource:
         except FileNotFoundError:
             raise InputError(f"{path}: required a file, found nothing there; check the path") from None
         except OSError as error:
-            raise InputError(f"{path}: required a file that can be read, got '{error.strerror}'; check it") from None
+            raise InputError(_unreadable(path, error)) from None
         self._total = status.st_size
-        begin = self._file.peek(16)[:16]
+        try:
+            begin = self._file.peek(16)[:16]
+        except OSError as error:
+            self._file.close()
+            raise InputError(_unreadable(path, error)) from None
         for pattern, what in _FOREIGN:
             if pattern.match(begin):
                 self._file.close()
@@ -80,6 +84,7 @@ class ByteSource:
 
         Raises:
           DamagedError: the file is packed and breaks off, or does not unpack.
+          InputError: it can no longer be read.
         """
         damage = None
         while damage is None:
@@ -94,6 +99,8 @@ class ByteSource:
                 damage = f"required a whole {self.packing} file, got one that breaks off"
             except (gzip.BadGzipFile, zlib.error, lzma.LZMAError) as error:
                 damage = f"required a sound {self.packing} file, got one that does not unpack ({error})"
+            except OSError as error:
+                raise InputError(_unreadable(self._path, error)) from None
             if parts:
                 yield b"".join(parts)
             elif damage is None:
@@ -113,3 +120,7 @@ class ByteSource:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _unreadable(path: Path, error: OSError) -> str:
+    return f"{path}: required a file that can be read, got '{error.strerror}'; check it"

@@ -176,7 +176,7 @@ def remedy(tag: str) -> str | None:
     found = _MISSPELT.fullmatch(tag)
     if found is None or (found["prefix"] in "BIES" and found["joint"] == "-"):
         return None
-    if found["prefix"] in "UL":
+    if found["prefix"].upper() in "UL":
         return "write U- as S- and L- as E-, which data.scheme=BIOES reads"
     right = f"{found['prefix'].upper()}-{found['type']}"
     return f"write {right!r} for {tag!r}, and so with every tag"
@@ -184,7 +184,7 @@ def remedy(tag: str) -> str | None:
 
 def _likeness(tag: str) -> str:
     if remedy(tag) is not None:
-        return ", a tag of BILOU" if tag[0] in "UL" else ""
+        return ", a tag of BILOU" if tag[0].upper() in "UL" else ""
     other = next((name for name in ("IOB2", "BIOES") if _accepts(tag, name)), None)
     # Any text would be a type, but a number is that of another column, and M-PER a tag of a scheme that is not known.
     if other is None and _accepts(tag, "IO") and re.match(r"[^\W\d_](?![-_])", tag):

@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from windownet import metrics
+
 _LINES = 10
 
 
@@ -22,9 +24,9 @@ class PretrainLog:
     call's first block after the last step.
     """
 
-    def __init__(self, metrics: Path, console: Console) -> None:
+    def __init__(self, path: Path, console: Console) -> None:
         self.console = console
-        self._path = metrics
+        self._path = path
         self._advance: Callable[..., None] | None = None
         self._share = 0.0
         self._said = 0
@@ -88,8 +90,8 @@ class PretrainLog:
 
     def _first_loss(self) -> float | None:
         # A run that was resumed has told it in another process.
-        records = map(json.loads, self._path.read_text(encoding="utf-8").splitlines())
-        losses = (record["loss"] for record in records if record["kind"] == "step")
+        steps = (record for record in metrics.read(self._path) if record.kind == "step")
+        losses = (record.number("loss", required=False) for record in steps)
         return next((loss for loss in losses if loss is not None), None)
 
     def _line(self, share: float, loss: float | None, speed: float | None) -> None:

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from windownet import checkpoint, machine
+from windownet import checkpoint, config as config_module, machine
 from windownet.byte_bar import byte_bar
 from windownet.checkpoint import Checkpoint
 from windownet.data import demo, vectors
@@ -19,6 +19,7 @@ from windownet.data.prefetch import prefetch
 from windownet.data.vocabulary import Normalization
 from windownet.errors import InputError
 from windownet.interrupts import Interrupts
+from windownet.metrics import METRICS
 from windownet.pretrain import text as text_module
 from windownet.pretrain.log import PretrainLog
 from windownet.pretrain.settings import PretrainConfig, PretrainSection
@@ -26,17 +27,13 @@ from windownet.pretrain.step import State, Step
 from windownet.pretrain.stream import Stack, Stream
 from windownet.pretrain.text import Text
 from windownet.resume import CONFIG, require_run, require_same_config
+from windownet.run_folder import CHECKPOINTS, TEXT, VECTORS
 
-METRICS = "metrics.jsonl"
-TEXT = "text"
-CHECKPOINTS = "checkpoints"
-VECTORS = ("vectors.txt", "vectors.safetensors")
 _KEPT = 2
 # Of a million words of an encyclopaedia, 100 blocks of 8192 were just enough for numbers to come together, and no more.
 _ENOUGH_BLOCKS = 100
 # Fields that no bit of a run depends on; the text of a run that has begun is in its folder.
 FREE = ("text.root", "pretrain.checkpoint_seconds")
-NAMES = (CONFIG, METRICS, TEXT, CHECKPOINTS, *VECTORS)
 
 
 @dataclass(frozen=True)
@@ -137,6 +134,13 @@ class _Run:
 
     def run(self, resume: bool) -> Result:
         start = time.perf_counter()
+        # Between making the folder and locking it another process may have replaced what is in it.
+        require_same_config(
+            self._folder / CONFIG,
+            config_module.load_as(PretrainConfig, self._folder / CONFIG).model_dump(mode="json"),
+            self._config.model_dump(mode="json"),
+            FREE,
+        )
         found = self._load() if resume else None
         checkpoint.cut_back(self._folder / METRICS, 0 if found is None else found.about["metrics_bytes"])
         text = self._text(resume, found is None)
@@ -235,13 +239,13 @@ class _Run:
         return state, self._finite(step.loss(state, stack.blocks), done * settings.steps_per_call)
 
     def _save(self, state: State, done: int) -> None:
-        metrics = self._folder / METRICS
+        told = self._folder / METRICS
         about = {
-            "metrics_bytes": metrics.stat().st_size,
+            "metrics_bytes": told.stat().st_size,
             "config": self._config.model_dump(mode="json"),
             "machine": self._machine,
         }
-        checkpoint.save(state, done, about, self._folder / CHECKPOINTS, keep=_KEPT, beside=[metrics])
+        checkpoint.save(state, done, about, self._folder / CHECKPOINTS, keep=_KEPT, beside=[told])
         self._kept = done
 
     def _fetch(self, done: int, stack: Stack, loss: jax.Array, traces: int) -> None:

@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from windownet import checkpoint, config as config_module, machine, resume
+from windownet import checkpoint, config as config_module, machine, metrics, resume, run_folder
 from windownet.checkpoint import Checkpoint
 from windownet.errors import InputError
+from windownet.metrics import METRICS
 from windownet.resume import CONFIG
 from windownet.schema.config import Config
 from windownet.tagger import artifact
-from windownet.train import run_folder
 from windownet.train.environment import require_same_data
 from windownet.train.log import RunLog
 
@@ -84,15 +84,15 @@ class Checkpoints:
         Raises:
           OSError: it could not be written; those before it stand.
         """
-        start, metrics = time.monotonic(), self._run / run_folder.METRICS
+        start, told = time.monotonic(), self._run / METRICS
         about = {
             "progress": asdict(progress),
             "config": self._config.model_dump(mode="json"),
             "environment": environment,
-            "metrics_bytes": metrics.stat().st_size,
+            "metrics_bytes": told.stat().st_size,
         }
         keep = self._config.train.keep_checkpoints
-        path = checkpoint.save(state, step, about, self._folder, keep=keep, beside=[metrics])
+        path = checkpoint.save(state, step, about, self._folder, keep=keep, beside=[told])
         self.step = step
         self._saved = time.monotonic()
         self._log.debug(f"{path}: {path.stat().st_size / 1e6:,.1f} MB in {self._saved - start:.3f} s")
@@ -132,7 +132,7 @@ def require_own_folder(folder: Path, config: Config, begun: bool = False) -> Non
     Raises:
       InputError: the folder is of another config, or a run in it has finished or, if not allowed, begun.
     """
-    path, metrics = folder / CONFIG, folder / run_folder.METRICS
+    path, told = folder / CONFIG, folder / METRICS
     if not path.is_file():
         raise InputError(f"{folder}: required a folder that run_folder.create made, found no {path.name} in it")
     required, came = (each.model_dump(mode="json") for each in (config, config_module.load(path)))
@@ -142,10 +142,10 @@ def require_own_folder(folder: Path, config: Config, begun: bool = False) -> Non
             f"{path}: required the config that the run was prepared from, with {key} = {required[key]!r}, got "
             f"{came[key]!r}; make another folder"
         )
-    if begun and run_folder.last_record(metrics, "end") is not None:
+    if begun and metrics.last(told, "end") is not None:
         raise InputError(f"{folder}: required a run that was cut off, got one that has finished; there is nothing left")
-    if not begun and metrics.exists() and metrics.stat().st_size:
+    if not begun and told.exists() and told.stat().st_size:
         raise InputError(
-            f"{folder}: required a run folder in which nothing has trained, got one with records in {metrics.name}; "
+            f"{folder}: required a run folder in which nothing has trained, got one with records in {told.name}; "
             "resume it, or make another folder"
         )

@@ -12,11 +12,12 @@ from typing import Any
 import jax
 import numpy as np
 
+from windownet import run_folder
 from windownet.data.vocabulary import PADDING, RARE
 from windownet.errors import InputError
 from windownet.optim.build import TABLE, build_rowwise
 from windownet.tagger.artifact import Artifact
-from windownet.train import environment, run_folder
+from windownet.train import environment
 from windownet.train.prepare import Prepared, prepare
 from windownet.train.step import Training
 

@@ -10,18 +10,19 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from windownet import checkpoint
+from windownet import checkpoint, run_folder
 from windownet.data.batches import Batch
 from windownet.data.prefetch import prefetch
 from windownet.data.scores import Scores
 from windownet.errors import InputError
 from windownet.interrupts import Interrupts
+from windownet.metrics import METRICS
 from windownet.model.network import Params
 from windownet.optim import schedules
 from windownet.tagger import artifact
 from windownet.tagger.artifact import Artifact
 from windownet.tagger.tagger import Predictor, Tagger, by_sentence, score
-from windownet.train import environment, run_folder, scheduled
+from windownet.train import environment, scheduled
 from windownet.train.checkpoints import Checkpoints, Progress, require_own_folder
 from windownet.train.levels import Level
 from windownet.train.log import Logger, RunLog
@@ -81,7 +82,7 @@ def train(
     """
     writers = [TensorBoard()] if prepared.config.log.tensorboard else []
     folder = Path(folder)
-    return _Run(prepared, folder, RunLog(folder / run_folder.METRICS, console, level, loggers, writers)).run(resume)
+    return _Run(prepared, folder, RunLog(folder / METRICS, console, level, loggers, writers)).run(resume)
 
 
 class _Run:
@@ -227,10 +228,10 @@ class _Run:
         f1, schedule = self._progress.f1, self._prepared.config.schedule
         if len(f1) == self._epochs or self._is_over() or rate_factor(f1, schedule) == rate_factor(f1[:-1], schedule):
             return state
-        factor = rate_factor(f1, schedule)
+        factor, best = rate_factor(f1, schedule), max(f1)
         self._log.say(
-            f"dev F1 has not risen since epoch {len(f1) - schedule.patience}: from epoch {len(f1) + 1} on the rate is "
-            f"{factor:g} of its schedule's"
+            f"the best dev F1 is still {best:.2f}, that of epoch {f1.index(best) + 1}: from epoch {len(f1) + 1} on the "
+            f"rate is {factor:g} of its schedule's"
         )
         return self._scale_rate(state, factor)
 
@@ -335,7 +336,7 @@ class _Run:
             **{part: figures.to_json() for part, figures in scores.items()},
         )
         # By this record a run is known to have finished, once its checkpoints are gone.
-        checkpoint.sync(self._folder / run_folder.METRICS)
+        checkpoint.sync(self._folder / METRICS)
         return result
 
     def _why_stopped(self, epoch: int, step: int, losses: np.ndarray) -> str:

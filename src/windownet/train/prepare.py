@@ -56,18 +56,21 @@ class Prepared:
         return encode([s.words for s in sentences], self.vocabulary, self.config.model.window // 2)
 
 
-def prepare(config: Config, console: Console | None = None) -> Prepared:
+def prepare(config: Config, console: Console | None = None, *, vectors: bool = True) -> Prepared:
     """Read the data and the word vectors, build the vocabulary and encode the training part.
 
     Args:
       config: the whole config.
       console: where to show how reading goes.
+      vectors: whether to read the word vectors; without them the vocabulary is of the words of training alone.
 
     Raises:
       InputError: the data or the vectors are missing or malformed, there is no mention to learn, or
         a step has more batches than the data, the run more steps than 32 bits count, or a pattern of parameters
         matches none.
     """
+    if not vectors:
+        config = config.model_copy(update={"words": config.words.model_copy(update={"vectors": ""})})
     splits = sources.load(config.data)
     types = {span.type for sentence in splits.train for span in tags.spans(sentence.tags)}
     if not types:

@@ -25,7 +25,8 @@ def prove(config: Config, console: Console) -> Report:
     Raises:
       InputError: the config's data cannot be read.
     """
-    prepared = prepare(config)
+    # A row that its batch does not touch has no gradient, whatever it holds.
+    prepared = prepare(config, vectors=False)
     network = prepared.network
 
     def by_flax(params: Params, batch: Batch, key: Any) -> Any:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from windownet.train import run_folder
+from windownet import run_folder
 
 
 class TensorBoard:

@@ -107,7 +107,7 @@ def schedule(config: Path, settings: tuple[str, ...], png: Path | None) -> None:
         picture.require_format("--png", png, ["png"])
     resolved = config_module.load(config, settings)
     try:
-        steps_an_epoch = prepare(resolved).epochs.steps
+        steps_an_epoch = prepare(resolved, vectors=False).epochs.steps
     except InputError as error:
         steps_an_epoch = max(1, 1000 // resolved.train.epochs)
         steps = steps_an_epoch * resolved.train.epochs

@@ -23,11 +23,10 @@ def pretrain(
     """
     from rich.console import Console
 
-    from windownet import config as config_module
+    from windownet import config as config_module, run_folder
     from windownet.pretrain import loop
     from windownet.pretrain.settings import PretrainConfig
     from windownet.resume import CONFIG, require_free
-    from windownet.train import run_folder
 
     if resume is not None:
         if run_dir is not None or replace:
@@ -49,7 +48,7 @@ def pretrain(
             )
         resolved = config_module.load_as(PretrainConfig, config, settings)
         if run_dir is not None:
-            run_dir = run_folder.check(run_dir, replace, loop.NAMES)
+            run_dir = run_folder.check(run_dir, replace, run_folder.OF_VECTORS)
         loop.require_text(resolved)
         if run_dir is None:
             folder = run_folder.create_next(config, resolved.to_toml())

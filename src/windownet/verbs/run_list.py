@@ -1,17 +1,15 @@
 """The runs of a folder, as their own files tell of them; reads no weights, so it needs no jax."""
 
 import fcntl
-import json
-import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from windownet import config as config_module
+from windownet import config as config_module, metrics, run_folder
 from windownet.errors import InputError
+from windownet.metrics import METRICS, is_number
 from windownet.resume import CONFIG
-from windownet.train import run_folder
 
 
 @dataclass(frozen=True)
@@ -73,12 +71,11 @@ def find(folder: Path, warn: Callable[[str], None]) -> list[Run]:
 
 
 def _read(folder: Path) -> Run | None:
-    config, metrics = folder / CONFIG, folder / run_folder.METRICS
+    config, told = folder / CONFIG, folder / METRICS
     try:
-        if not (config.exists() and metrics.exists()):
+        if not (config.exists() and told.exists()):
             return None
         train = config_module.read(config).get("train", {})
-        told = metrics.read_bytes()
         state = _state(folder)
     except OSError as error:
         raise InputError(f"{error.filename}: cannot be read: {error.strerror}") from None
@@ -86,15 +83,11 @@ def _read(folder: Path) -> Run | None:
         raise InputError(f"{config}: required a section [train], got {train!r}; mend it, or delete the run")
     if "epochs" not in train:
         return None
-    if not _is_number(asked := train["epochs"], whole=True):
+    if not is_number(asked := train["epochs"], whole=True):
         raise InputError(
             f"{config}: required a whole number for train.epochs, got {asked!r}; mend it, or delete the run"
         )
-    lines = told.splitlines()
-    if not told.endswith((b"}", b"\n")):
-        # The end of the process cut it short.
-        del lines[-1:]
-    records = [_Record(f"{metrics}:{number}", line) for number, line in enumerate(lines, 1) if line.strip()]
+    records = metrics.read(told)
     f1 = {r.number("epoch", whole=True): r.number("dev.f1") for r in records if r.kind == "epoch"}
     best = max(f1, key=f1.__getitem__, default=None)
     end = records[-1] if records and records[-1].kind == "end" else None
@@ -113,37 +106,6 @@ def _read(folder: Path) -> Run | None:
         seconds=at_end("seconds"),
         tokens_per_second=at_end("tokens_per_second"),
     )
-
-
-class _Record:
-    """A line of `metrics.jsonl`, whose values are what they should be or an `InputError`."""
-
-    def __init__(self, place: str, line: bytes) -> None:
-        self._place = place
-        try:
-            self._fields = json.loads(line)
-        except ValueError:
-            self._fields = None
-        if not isinstance(self._fields, dict):
-            raise self._error("a JSON object", line[:40].decode(errors="backslashreplace"))
-        self.kind = self._fields.get("kind")
-
-    def number(self, key: str, *, whole: bool = False, required: bool = True) -> Any:
-        """The number of a key, such as "dev.f1"; None where there is none and none is required."""
-        value: Any = self._fields
-        for part in key.split("."):
-            value = value.get(part) if isinstance(value, dict) else None
-        if _is_number(value, whole) or (value is None and not required):
-            return value
-        raise self._error(f"a {'whole ' * whole}number for {key}", value)
-
-    def _error(self, required: str, came: object) -> InputError:
-        return InputError(f"{self._place}: required {required}, got {came!r}; mend the line, or delete the run")
-
-
-def _is_number(value: object, whole: bool) -> bool:
-    kinds = int if whole else (int, float)
-    return isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _state(folder: Path) -> str:

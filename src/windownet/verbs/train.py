@@ -1,7 +1,7 @@
 """The verb that trains."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,6 +12,7 @@ from windownet.verbs.arguments import PATH
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from windownet.metrics import Record
     from windownet.schema.config import Config
     from windownet.train.loop import Result
     from windownet.train.prepare import Prepared
@@ -42,7 +43,8 @@ def train(
     """
     from rich.console import Console
 
-    from windownet.train import loop, run_folder
+    from windownet import run_folder
+    from windownet.train import loop
     from windownet.train.prepare import prepare
 
     level = "warning" if quiet and level in ("debug", "info") else level
@@ -77,8 +79,7 @@ def train(
 def _new(
     config: Path | None, settings: tuple[str, ...], run_dir: Path | None, replace: bool
 ) -> "tuple[Path | None, Config]":
-    from windownet import config as config_module
-    from windownet.train import run_folder
+    from windownet import config as config_module, run_folder
 
     if config is None:
         raise click.UsageError("Missing argument 'CONFIG'.")
@@ -89,9 +90,8 @@ def _new(
 
 
 def _config_of(run: Path, config: Path | None, settings: tuple[str, ...]) -> "Config":
-    from windownet import config as config_module
+    from windownet import config as config_module, run_folder
     from windownet.resume import CONFIG, require_free
-    from windownet.train import run_folder
     from windownet.train.checkpoints import FREE
 
     if config is not None:
@@ -150,5 +150,6 @@ def _show(result: "Result") -> None:
     )
 
 
-def _figures(end: dict[str, Any]) -> str:
-    return ", ".join(f"{part} F1 {end[part]['f1']:.2f}" for part in ("dev", "test") if part in end)
+def _figures(end: "Record") -> str:
+    f1 = {part: end.number(f"{part}.f1", required=False) for part in ("dev", "test")}
+    return ", ".join(f"{part} F1 {found:.2f}" for part, found in f1.items() if found is not None)

@@ -1,32 +1,38 @@
-"""The folder of a run: `config.toml`, `environment.json`, `metrics.jsonl`, `model/` (the best epoch), `last/`,
-`checkpoints/` until the run has finished, `events/` if there is a log for TensorBoard.
+"""The folder of a run: who may write it, and the names of what is in it.
+
+Of a tagger: `config.toml`, `environment.json`, `metrics.jsonl`, `model/` (the best epoch), `last/`, `checkpoints/`
+until the run has finished, `events/` if there is a log for TensorBoard. Of word vectors: `config.toml`,
+`metrics.jsonl`, `text/` and `checkpoints/` until they are written, then `vectors.txt` and `vectors.safetensors`.
 """
 
 import fcntl
-import json
 import os
 import shutil
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
+from windownet import metrics
 from windownet.errors import InputError
+from windownet.metrics import METRICS, Record
 from windownet.resume import CONFIG, require_run
 
-METRICS = "metrics.jsonl"
 BEST = "model"
 LAST = "last"
 ENVIRONMENT = "environment.json"
 CHECKPOINTS = "checkpoints"
 EVENTS = "events"
 LOCK = ".lock"
-NAMES = (CONFIG, ENVIRONMENT, METRICS, BEST, LAST, CHECKPOINTS, EVENTS)
+TEXT = "text"
+VECTORS = ("vectors.txt", "vectors.safetensors")
+OF_TAGGER = (CONFIG, ENVIRONMENT, METRICS, BEST, LAST, CHECKPOINTS, EVENTS)
+OF_VECTORS = (CONFIG, METRICS, TEXT, CHECKPOINTS, *VECTORS)
+_FRESH = f".{CONFIG}.new"
 # Of a model's folder, which a run has inside.
 _WEIGHTS = "model.safetensors"
 
 
-def check(asked: Path, replace: bool, names: Collection[str] = NAMES) -> Path:
+def check(asked: Path, replace: bool, names: Collection[str] = OF_TAGGER) -> Path:
     """The folder that a run is to write.
 
     Args:
@@ -38,7 +44,7 @@ def check(asked: Path, replace: bool, names: Collection[str] = NAMES) -> Path:
       InputError: it is taken and may not, or must not, be replaced.
     """
     asked = itself(asked)
-    if not asked.exists() or (asked.is_dir() and not any(asked.iterdir())):
+    if _is_free(asked):
         return asked
     if not replace:
         raise InputError(
@@ -53,6 +59,16 @@ def check(asked: Path, replace: bool, names: Collection[str] = NAMES) -> Path:
         found = f"{', '.join(foreign[:3])} in it" if foreign else f"one without {missing[0]}"
         raise InputError(f"--replace {asked}: required a run folder and nothing else in it, got {found}")
     return asked
+
+
+def _is_free(folder: Path) -> bool:
+    if not folder.exists():
+        return True
+    if not folder.is_dir():
+        return False
+    # What `create` leaves when it is killed in its midst is no run, and nothing else would ever take it away.
+    names = {entry.name for entry in folder.iterdir()}
+    return names <= {METRICS, _FRESH} and (METRICS not in names or not (folder / METRICS).stat().st_size)
 
 
 def itself(folder: Path) -> Path:
@@ -76,7 +92,7 @@ def create(folder: str | Path, config_toml: str, replace: bool = False) -> None:
     """
     folder = Path(folder)
     with _writing(folder):
-        if folder.exists() and any(folder.iterdir()):
+        if not _is_free(folder):
             if not replace:
                 raise InputError(
                     f"{folder}: required a folder without a run, got one that another process has filled by now; "
@@ -88,7 +104,7 @@ def create(folder: str | Path, config_toml: str, replace: bool = False) -> None:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / METRICS).touch()
             # Half a config would be taken for a whole one.
-            fresh = folder / f".{CONFIG}.new"
+            fresh = folder / _FRESH
             fresh.write_text(config_toml, encoding="utf-8")
             fresh.replace(folder / CONFIG)
         except OSError:
@@ -163,16 +179,16 @@ def discard_replaced(folder: Path) -> None:
         shutil.rmtree(old)
 
 
-def end_of(folder: Path) -> dict[str, Any] | None:
+def end_of(folder: Path) -> Record | None:
     """The record of how the tagger's run in a folder ended; None where it has not.
 
     Raises:
-      InputError: there is no run in it, or one of word vectors.
+      InputError: there is no run in it, or one of word vectors, or its metrics are damaged.
     """
     require_run(folder, "train")
     if not (folder / METRICS).is_file():
         raise InputError(f"--resume {folder}: required a run folder, {_no_run(folder)}")
-    return last_record(folder / METRICS, "end")
+    return metrics.last(folder / METRICS, "end")
 
 
 def _no_run(folder: Path) -> str:
@@ -182,27 +198,17 @@ def _no_run(folder: Path) -> str:
 
 
 def epoch_of(model: Path) -> int | None:
-    """The epoch whose model lies in a run's `model/`, the best so far, or `last/`; None of any other folder."""
-    epochs = _records(model.parent / METRICS, "epoch") if model.name in (BEST, LAST) else []
+    """The epoch whose model lies in a run's `model/`, the best so far, or `last/`; None of any other folder.
+
+    Raises:
+      InputError: the run's metrics are damaged.
+    """
+    records = metrics.read(model.parent / METRICS) if model.name in (BEST, LAST) else []
+    epochs = [record for record in records if record.kind == "epoch"]
     if not epochs:
         return None
-    found = max(epochs, key=lambda record: record["dev"]["f1"]) if model.name == BEST else epochs[-1]
-    return int(found["epoch"])
-
-
-def last_record(metrics: Path, kind: str) -> dict[str, Any] | None:
-    """The last record of a kind in `metrics.jsonl`; None where there is none."""
-    return next(reversed(_records(metrics, kind)), None)
-
-
-def _records(metrics: Path, kind: str) -> list[dict[str, Any]]:
-    try:
-        lines = metrics.read_bytes().splitlines()
-    except FileNotFoundError:
-        return []
-    # A line that the end of the process cut short is no record.
-    begin = b'{"kind": "%s"' % kind.encode()
-    return [json.loads(line) for line in lines if line.startswith(begin) and line.endswith(b"}")]
+    found = max(epochs, key=lambda record: record.number("dev.f1")) if model.name == BEST else epochs[-1]
+    return int(found.number("epoch", whole=True))
 
 
 @contextmanager
