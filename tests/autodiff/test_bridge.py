@@ -37,6 +37,11 @@ def test_a_keyword_may_be_an_array_of_a_program_that_is_differentiated(wrap: Cal
     assert jax.grad(wrap(dropped), argnums=1)(X, rate) == 0
 
 
+def test_an_input_by_name_is_refused_where_it_is_given() -> None:
+    with pytest.raises(TypeError, match="op 'matmul': required inputs by position, got y by name"):
+        as_custom_vjp(ops.matmul)(jnp.ones((2, 2)), y=jnp.ones((2, 2)))
+
+
 def test_the_gradient_is_that_of_our_rule() -> None:
     wrong = type(ops.square)("square", jnp.square, lambda g, y, x: (7 * g,))
     assert jax.grad(as_custom_vjp(wrong))(3.0) == 7

@@ -140,10 +140,11 @@ def test_a_sum_of_trees_keeps_rows_apart() -> None:
     np.testing.assert_array_equal(total["t"].to_dense(), again["t"].to_dense())
 
 
+@pytest.mark.parametrize("unique", [False, True])
 @pytest.mark.parametrize("dtype", [np.int8, np.uint16, np.int32])
-def test_rows_pass_through_jax_as_they_are(dtype: Any) -> None:
+def test_rows_pass_through_jax_as_they_are(dtype: Any, unique: bool) -> None:
     rows = np.array([3, 0, 7, 100], dtype)
-    sparse = RowSparse(jnp.asarray(rows), jnp.ones((4, D)), V)
+    sparse = RowSparse(jnp.asarray(rows), jnp.ones((4, D)), V, unique)
     assert sparse.rows.dtype == jnp.int32
     copies = [
         jax.jit(lambda s: s)(sparse),
@@ -154,7 +155,18 @@ def test_rows_pass_through_jax_as_they_are(dtype: Any) -> None:
     ]
     for copy in copies:
         assert copy.rows.tolist() == rows.tolist()
-        assert (copy.rows.dtype, copy.height, copy.unique) == (jnp.int32, V, False)
+        assert (copy.rows.dtype, copy.height, copy.unique) == (jnp.int32, V, unique)
+    several = jax.vmap(lambda _: sparse)(jnp.ones(2))
+    assert not several.unique
+    sums = jax.vmap(lambda s: s.merged().to_dense() if s.unique is unique else None)(several)
+    np.testing.assert_array_equal(sums[1], sparse.to_dense())
+
+
+def test_rows_that_were_gathered_are_no_longer_known_to_be_unique() -> None:
+    one = RowSparse(jnp.array([1, 2]), jnp.ones((2, D)), V, unique=True)
+    both = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), one, one)
+    assert (one.unique, both.unique) == (True, False)
+    np.testing.assert_array_equal(both.to_dense(), one.to_dense() * 2)
 
 
 def test_it_cannot_be_changed_in_place() -> None:

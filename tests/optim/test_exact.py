@@ -21,6 +21,22 @@ def begin(inner: optax.GradientTransformation, closed: Missed | None = None, **o
     return rowwise(inner, "exact", tables=["table"], missed=closed, **options).init(PARAMS)
 
 
+def jitted(inner: optax.GradientTransformation) -> optax.GradientTransformation:
+    return optax.GradientTransformation(inner.init, jax.jit(inner.update))
+
+
+def looped(inner: optax.GradientTransformation) -> optax.GradientTransformation:
+    """The same, with its update in a loop of one turn and a condition."""
+
+    def update(updates: Any, state: Any, params: Any) -> Any:
+        def turn(_: Any, carry: Any) -> Any:
+            return jax.lax.cond(True, lambda u, s: inner.update(u, s, params), lambda u, s: (u, s), *carry)
+
+        return jax.lax.fori_loop(0, 1, turn, (updates, state))
+
+    return optax.GradientTransformation(inner.init, update)
+
+
 @pytest.mark.parametrize(
     "inner",
     [
@@ -31,13 +47,43 @@ def begin(inner: optax.GradientTransformation, closed: Missed | None = None, **o
         optax.chain(optax.adaptive_grad_clip(0.1), optax.sgd(0.1)),
         optax.chain(optax.clip_by_block_rms(0.01), optax.sgd(0.1)),
         optax.chain(optax.trace(0.9), optax.masked(optax.clip_by_global_norm(1.0), {"table": True, "bias": False})),
+        # These bounds are met by many rows only.
+        optax.chain(optax.adam(1e-2), optax.clip_by_global_norm(1e6)),
+        optax.chain(optax.lion(1e-2), optax.masked(optax.clip_by_global_norm(1e6), {"table": True, "bias": False})),
+        jitted(optax.chain(optax.lion(1e-2), optax.clip_by_global_norm(1e6))),
+        looped(optax.chain(optax.lion(1e-2), optax.clip_by_global_norm(1e6))),
     ],
-    ids=["lamb", "lars", "fromage", "adafactor", "columns", "block", "norm of moments"],
+    ids=["lamb", "lars", "fromage", "adafactor", "columns", "block", "moments", "adam", "lion", "jitted", "looped"],
 )
 def test_rows_that_depend_on_one_another(inner: optax.GradientTransformation) -> None:
     with pytest.raises(TypeError, match="updates of each row of table 'table' that depend on that row alone, got some"):
         begin(inner)
     rowwise(inner, "lazy", tables=["table"]).init(PARAMS)
+
+
+@pytest.mark.parametrize("wrapped", [jitted, looped])
+def test_a_norm_of_gradients_is_no_tie_between_rows(wrapped: Any) -> None:
+    begin(wrapped(optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(0.1))))
+    begin(jitted(optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(0.1))))
+
+
+def by_the_bias(updates: Any, state: Any, params: Any) -> Any:
+    return jax.tree.map(lambda x: x * jnp.linalg.norm(params["bias"]), updates), state
+
+
+def test_updates_that_another_parameter_changes() -> None:
+    scaled = optax.GradientTransformation(lambda params: optax.EmptyState(), by_the_bias)
+    with pytest.raises(TypeError, match="depend on no other parameter, got some that bias changes; use mode 'lazy'"):
+        begin(optax.chain(optax.trace(0.9), scaled))
+
+
+def test_rows_of_one_table_that_another_changes() -> None:
+    def crossed(updates: Any, state: Any, params: Any) -> Any:
+        return {"a": updates["a"] + 0.1 * params["b"], "b": updates["b"]}, state
+
+    inner = optax.GradientTransformation(lambda params: optax.EmptyState(), crossed)
+    with pytest.raises(TypeError, match="got some that other rows of b change"):
+        rowwise(inner, "exact", tables=["a", "b"]).init({"a": jnp.ones((3, 2)), "b": jnp.ones((3, 2))})
 
 
 FORMS = {
@@ -47,6 +93,7 @@ FORMS = {
     "adamw": (optax.adamw(WARM, weight_decay=0.1), missed.adam(WARM, weight_decay=0.1)),
     "nadam": (optax.nadam(1e-3), missed.adam(1e-3, nesterov=True)),
     "epsilon": (optax.adam(1e-3, eps=1e-3), missed.adam(1e-3, eps=1e-3)),
+    "small epsilon": (optax.nadam(1e-3, eps=1e-6), missed.adam(1e-3, eps=1e-6, nesterov=True)),
     "clipped": (optax.chain(optax.clip_by_global_norm(0.1), optax.adam(1e-3)), missed.adam(1e-3)),
 }
 
@@ -67,6 +114,9 @@ def test_right_forms_pass(name: str) -> None:
         (optax.adam(WARM), missed.adam(SHORT), "missed updates of table 'table' do after .04 others"),
         (optax.adabelief(1e-3), missed.adam(1e-3), "off by"),
         (optax.adam(1e-3, eps_root=1e-3), missed.adam(1e-3), "off by"),
+        (optax.adam(1e-3, eps_root=1e-12), missed.adam(1e-3), "off by"),
+        (optax.adam(1e-3, eps=1e-6), missed.adam(1e-3), "off by"),
+        (optax.adam(1e-3), missed.adam(1e-3, eps=1e-10), "off by"),
         (optax.sgd(0.1, 0.9, nesterov=True), missed.momentum(0.1, 0.9), "off by"),
         (optax.rmsprop(0.1, decay=0.9), missed.decay(0.1, nu=0.99), "off by"),
         (optax.amsgrad(1e-3), missed.adam(1e-3), "a state of table 'table' of mu, nu, got mu, nu, nu_max; leave"),
@@ -93,8 +143,23 @@ def test_tables_of_any_dtype_stand_their_trial(dtype: str, wide: bool) -> None:
     inner = optax.chain(optax.inject_hyperparams(optax.scale_by_adam)(b1=0.9), optax.sgd(0.1))
     with jax.enable_x64(wide):
         params = jax.tree.map(lambda x: x.astype(dtype if wide or dtype != "float64" else "float32"), PARAMS)
-        for closed in (None, missed.adam(0.1)):
-            rowwise(inner, "exact", tables=["table"], missed=closed).init(params)
+        rowwise(inner, "exact", tables=["table"]).init(params)
+        closed = rowwise(inner, "exact", tables=["table"], missed=missed.adam(0.1))
+        if dtype == "bfloat16":
+            with pytest.raises(ValueError, match="'table' and its state to be of float32 or wider, got bfloat16, in"):
+                closed.init(params)
+        else:
+            closed.init(params)
+
+
+def test_a_state_that_is_narrower_than_its_table_has_no_closed_form() -> None:
+    with pytest.raises(ValueError, match="of float32 or wider, got bfloat16"):
+        begin(optax.adam(0.1, mu_dtype="bfloat16"), missed.adam(0.1))
+
+
+def test_tables_without_elements() -> None:
+    for shape in ((3, 0), (0, 3)):
+        assert rowwise(optax.adam(0.1), "exact").init(jnp.ones(shape)).inner[0].mu.shape == shape
 
 
 @pytest.mark.parametrize(

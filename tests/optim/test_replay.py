@@ -68,10 +68,7 @@ def test_a_rate_changed_after_a_flush_counts_from_there() -> None:
     [
         (contrib.schedule_free(optax.sgd(0.1), 0.1), "weight_sum"),
         (optax.optimistic_gradient_descent(0.1), "0.is_initial_step"),
-        (optax.MultiSteps(optax.adam(0.1), 2).gradient_transformation(), "mini_step"),
-        (optax.MultiSteps(optax.adam(0.1), 100).gradient_transformation(), "gradient_step"),
         (optax.chain(optax.add_noise(0.1, 0.5, 0), optax.sgd(0.1)), "0.rng_key"),
-        (optax.chain(optax.scale_by_adam(), optax.clip_by_global_norm(1.0)), "0.mu.bias"),
     ],
 )
 def test_what_no_replay_can_know_is_refused(inner: optax.GradientTransformation, leaf: str) -> None:
@@ -80,3 +77,22 @@ def test_what_no_replay_can_know_is_refused(inner: optax.GradientTransformation,
     with pytest.raises(TypeError, match=leaf):
         jax.jit(rowwise(inner, "exact", tables=["table"]).init)(PARAMS)
     rowwise(inner, "lazy", tables=["table"]).init(PARAMS)
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [
+        optax.MultiSteps(optax.adam(0.1), 2),
+        optax.MultiSteps(optax.adam(0.1), 100).gradient_transformation(),
+        optax.chain(optax.apply_every(2), optax.sgd(0.1)),
+        optax.multi_transform(
+            {"a": optax.MultiSteps(optax.adam(0.1), 2).gradient_transformation(), "b": optax.sgd(0.1)},
+            {"table": "a", "bias": "b", "scale": "b"},
+        ),
+    ],
+)
+@pytest.mark.parametrize("mode", ["lazy", "exact"])
+def test_gradients_that_are_kept_for_later_are_refused(inner: Any, mode: Any) -> None:
+    with pytest.raises(TypeError, match=r"lets rows go on at each step, got optax\.MultiSteps or apply_every"):
+        rowwise(inner, mode, tables=["table"]).init(PARAMS)
+    rowwise(inner, "dense", tables=["table"]).init(PARAMS)

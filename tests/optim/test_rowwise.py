@@ -279,23 +279,6 @@ def test_ids_may_have_a_dtype_that_does_not_hold_the_height(mode: Any, dtype: st
     assert (table[ids] != 1).all()
 
 
-@pytest.mark.parametrize("momentum", [0.9, 0.99])
-def test_a_narrow_table_catches_up_as_a_wide_one(momentum: float) -> None:
-    moved = []
-    for dtype, closed in ((jnp.float32, None), (jnp.bfloat16, missed.momentum(1e-2, momentum))):
-        optimizer = rowwise(optax.sgd(1e-2, momentum=momentum), "exact", tables=["t"], missed=closed)
-        params = {"t": jnp.zeros((1, 1), dtype)}
-        state = optimizer.init(params)
-        for rows in ([0], [1], [1], [1], [1]):
-            gradient = {"t": RowSparse(jnp.asarray(rows, jnp.int32), jnp.ones((1, 1), dtype), 1)}
-            updates, state = optimizer.update(gradient, state, params)
-            params = optax.apply_updates(params, updates)
-        params, state = optimizer.flush(params, state)
-        assert {leaf.dtype for leaf in jax.tree.leaves((params, state.inner))} == {jnp.dtype(dtype)}
-        moved.append(float(params["t"][0, 0]))
-    assert moved[1] == pytest.approx(moved[0], rel=1e-2)
-
-
 def test_decay_that_a_closed_form_does_not_bear_is_not_a_number_where_it_was_not_refused() -> None:
     form = missed.adam(lambda k: 0.1 * jnp.ones(()), weight_decay=0.9)
     assert np.isnan(form.note(jnp.int32(1), form.begin())[:2]).all()
@@ -358,8 +341,8 @@ def test_touching_no_row_changes_nothing() -> None:
     ("mode", "closed", "dtype", "tables"),
     [
         ("exact", True, jnp.float32, ["a"]),
-        ("exact", True, jnp.float16, ["a", "b"]),
-        ("exact", False, jnp.float32, ["a", "b"]),
+        ("exact", True, jnp.float32, ["a", "b"]),
+        ("exact", False, jnp.float16, ["a", "b"]),
         ("lazy", False, jnp.float16, ["a"]),
     ],
 )
@@ -479,6 +462,39 @@ ONES = jnp.ones((2, 2))
 def touched(rows: Any) -> Any:
     optimizer = rowwise(optax.sgd(1.0, 0.9), "exact")
     return optimizer.touch(ONES, optimizer.init(ONES), {"": rows})
+
+
+@pytest.mark.parametrize("made", ["lazy", "exact", "closed"])
+@pytest.mark.parametrize("used", ["lazy", "exact", "closed"])
+def test_a_state_of_another_mode(made: str, used: str) -> None:
+    optimizers = {
+        "lazy": rowwise(optax.adam(0.1)),
+        "exact": rowwise(optax.adam(0.1), "exact"),
+        "closed": rowwise(optax.adam(0.1), "exact", missed=missed.adam(0.1)),
+    }
+    optimizer, rows = optimizers[used], jnp.array([1])
+    gradient = RowSparse(rows, jnp.ones((1, 2)), 2)
+    state = optimizers[made].init(ONES)
+    uses = [lambda state: optimizer.update(gradient, state, ONES)]
+    if used != "lazy":
+        uses += [lambda state: optimizer.touch(ONES, state, {"": rows}), lambda state: optimizer.flush(ONES, state)]
+    for use in uses:
+        if made == used:
+            use(state)
+        else:
+            with pytest.raises(ValueError, match=r"required a state of mode .*; `flush` .*, then `adopt\(params, st"):
+                use(state)
+        use(optimizer.adopt(ONES, state.inner))
+
+
+def test_a_part_of_several_transformations_takes_its_own_parameters() -> None:
+    optimizer = rowwise(optax.adam(0.1), "exact", tables=["t"])
+    params = {"t": ONES, "w": jnp.ones(2)}
+    both = optax.multi_transform({"a": optimizer, "b": optax.sgd(0.1)}, {"t": "a", "w": "b"})
+    own = both.init(params).inner_states["a"].inner_state
+    with pytest.raises(ValueError, match=r"whose inner state has 3 leaves, got some for which it has 5; .*MaskedNode"):
+        optimizer.touch(params, own, {"t": jnp.array([1])})
+    optimizer.touch({**params, "w": optax.MaskedNode()}, own, {"t": jnp.array([1])})
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Our rules for who trains with `jax.grad`: an op as a `jax.custom_vjp` function."""
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -16,13 +17,17 @@ def as_custom_vjp(op: Op) -> Callable[..., jax.Array]:
     `lax.scan`, flax and optax; as any `jax.custom_vjp` function it has no forward mode.
 
     Raises:
-      TypeError: `op` is not an op.
+      TypeError: `op` is not an op; when it is called, an input comes as a keyword.
     """
     if not isinstance(op, Op):
         raise TypeError(f"as_custom_vjp: an Op is required, got {type(op).__name__}")
+    parameters = inspect.signature(op.forward).parameters.values()
+    positional = {p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD}
 
     @functools.wraps(op.forward)
     def call(*inputs: Any, **static: Any) -> jax.Array:
+        if named := sorted(positional & set(static)):
+            raise TypeError(f"op {op.name!r}: required inputs by position, got {', '.join(named)} by name")
         # A keyword that is an array of a program must come in as an input does: what a function closes over, jax does
         # not carry from its forward to its backward pass.
         arrays = {name: x for name, x in static.items() if isinstance(x, jax.Array)}

@@ -29,13 +29,14 @@ class RowSparse:
         below 0, or of V or more, marks a slot that is empty.
       values: [U, D], the slots' values; those of empty slots count for nothing.
       height: V, the number of rows of the array.
-      unique: whether it is known that no row occurs twice, so that nothing need be merged.
+      unique: whether it is known that no row occurs twice, so that nothing need be merged; no longer known when a
+        function of trees, such as one that gathers or concatenates, has made more or fewer slots of them.
     """
 
     _rows: Any
     values: Any
     height: int
-    unique: bool
+    _unique_slots: int | None
 
     # An array of numpy on its left leaves the sum to it.
     __array_ufunc__ = None
@@ -44,8 +45,14 @@ class RowSparse:
         # A pytree's leaf may also be a placeholder.
         if isinstance(rows, jax.Array | np.ndarray) and jnp.issubdtype(rows.dtype, jnp.integer):
             rows = _int32(rows, height)
-        for name, value in {"_rows": rows, "values": values, "height": height, "unique": unique}.items():
+        slots = _slots(rows) if unique else None
+        for name, value in {"_rows": rows, "values": values, "height": height, "_unique_slots": slots}.items():
             object.__setattr__(self, name, value)
+
+    @property
+    def unique(self) -> bool:
+        """See above."""
+        return self._unique_slots is not None and self._unique_slots == _slots(self._rows)
 
     @property
     def rows(self) -> Any:
@@ -53,17 +60,19 @@ class RowSparse:
         # Unlocked when they are asked for: whoever hands a gradient from one compiled function to the next need not.
         return _unlocked(self._rows)
 
-    def tree_flatten_with_keys(self) -> tuple[tuple[Any, Any], tuple[int, bool]]:
+    def tree_flatten_with_keys(self) -> tuple[tuple[Any, Any], tuple[int, int | None]]:
         """Its leaves: row numbers, as an array [U] of keys, and values."""
         rows = jax.tree_util.GetAttrKey("rows"), _locked(self._rows)
         values = jax.tree_util.GetAttrKey("values"), self.values
-        return (rows, values), (self.height, self.unique)
+        return (rows, values), (self.height, self._unique_slots)
 
     @classmethod
-    def tree_unflatten(cls, static: tuple[int, bool], children: Any) -> "RowSparse":
+    def tree_unflatten(cls, static: tuple[int, int | None], children: Any) -> "RowSparse":
         """What `tree_flatten_with_keys` took apart."""
-        (rows, values), (height, unique) = children, static
-        return cls(rows, values, height, unique)
+        (rows, values), (height, unique_slots) = children, static
+        made = cls(rows, values, height)
+        object.__setattr__(made, "_unique_slots", unique_slots)
+        return made
 
     def __repr__(self) -> str:
         return f"RowSparse(rows={self.rows}, values={self.values}, height={self.height}, unique={self.unique})"
@@ -156,6 +165,10 @@ class RowSparse:
                 f"RowSparse: required rows int [U] and values [U, D], got {jnp.result_type(self.rows)}"
                 f"{list(shapes[0])} and {list(shapes[1])}"
             )
+
+
+def _slots(rows: Any) -> int:
+    return int(rows.shape[0])
 
 
 def is_row(rows: jax.Array, height: int) -> jax.Array:

@@ -113,19 +113,15 @@ class Missed(NamedTuple):
           now: float32 [4], what rows note that have missed none.
 
         Returns:
-          rows, and fields of float32 at least, as they would be had none been missed.
+          rows and fields, as they would be had none been missed.
         """
-        # Narrower floats would lose the difference of the two sums.
-        dtype = rows.dtype if rows.dtype.itemsize >= 4 else jnp.dtype(jnp.float32)
-        given, rows = rows, rows.astype(dtype)
-        fields = {name: field.astype(dtype) for name, field in fields.items()}
-        n = count.astype(dtype)
+        dtype, n = rows.dtype, count.astype(rows.dtype)
         shrink = jnp.exp(scalars.since(now[2:], then[:, 2:]).astype(dtype))
         moved = shrink[:, None] * rows
         if self.ratio:
             moved -= self._motion(fields, n, shrink, then.astype(dtype), now.astype(dtype))
         faded = {name: field * (self.fade[name] ** n)[:, None] for name, field in fields.items()}
-        return moved.astype(given.dtype), faded
+        return moved, faded
 
     def _motion(
         self, fields: Mapping[str, jax.Array], n: jax.Array, shrink: jax.Array, then: jax.Array, now: jax.Array

@@ -4,15 +4,14 @@ At a later step the rows' own state is at hand, and so are numbers that count st
 updates rest on has moved on, and there is no telling what it was.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
-from jax.extend.core import Literal
 
-from windownet.optim import slabs
+from windownet.optim import flow, slabs
 from windownet.optim.by_path import name_of
 from windownet.optim.slabs import Owners
 
@@ -51,7 +50,7 @@ def replay(
         leaf if owner is not None or not leaf.ndim else empty
         for owner, leaf, empty in zip(owners, jax.tree.leaves(state), fresh, strict=True)
     ]
-    counts = counters(inner, params, jax.tree.unflatten(tree, leaves), owners, names)
+    counts = counters(inner, params, jax.tree.unflatten(tree, leaves), owners)
 
     def one(carry: tuple[jax.Array, dict[str, jax.Array], list[Any]]) -> Any:
         k, now, leaves = carry
@@ -75,7 +74,7 @@ def replay(
 
 
 def require_replayable(
-    inner: optax.GradientTransformation, params: Any, owners: Owners, names: tuple[str, ...]
+    inner: optax.GradientTransformation, params: Any, owners: Owners, read: Sequence[bool | None]
 ) -> list[bool]:
     """Refuse a transformation whose missed updates cannot be known later.
 
@@ -83,7 +82,7 @@ def require_replayable(
       inner: the transformation.
       params: parameters like those that it is for, numbers and not tracers; only shapes and dtypes count.
       owners: of the leaves of its state.
-      names: the tables'.
+      read: of its leaves too, from `flow.into_tables`.
 
     Returns:
       For each leaf of the state whether it counts updates.
@@ -99,9 +98,9 @@ def require_replayable(
     after = jax.tree.leaves(inner.update(params, jax.tree.unflatten(tree, later), params)[1])
     pairs = zip(leaves, after, strict=True)
     counts = [bool(_is_integer(leaf) and leaf == 0 and new == _STEP + 1) for leaf, new in pairs]
-    read, kept = _flow(inner, params, begun, owners, names)
+    kept = flow.handed_on(inner, params, begun)
     for n, (path, _) in enumerate(jax.tree.leaves_with_path(begun)):
-        if read[n] and not (owners[n] is not None or kept[n] or counts[n]):
+        if read[n] is not None and not (owners[n] is not None or kept[n] or counts[n]):
             raise TypeError(
                 "rowwise: making up for missed updates required an inner state that, but for the tables' rows, only "
                 f"counts updates or stays as it is, got {name_of(path)}, which changes otherwise; use mode 'lazy' or "
@@ -110,37 +109,13 @@ def require_replayable(
     return counts
 
 
-def counters(
-    inner: optax.GradientTransformation, params: Any, state: Any, owners: Owners, names: tuple[str, ...]
-) -> list[bool]:
+def counters(inner: optax.GradientTransformation, params: Any, state: Any, owners: Owners) -> list[bool]:
     """For each leaf of the state of what `require_replayable` lets pass, whether it counts updates."""
-    _, kept = _flow(inner, params, state, owners, names)
+    kept = flow.handed_on(inner, params, state)
     return [
         _is_integer(leaf) and owner is None and not keep
         for leaf, owner, keep in zip(jax.tree.leaves(state), owners, kept, strict=True)
     ]
-
-
-def _flow(
-    inner: optax.GradientTransformation, params: Any, state: Any, owners: Owners, names: tuple[str, ...]
-) -> tuple[list[bool], list[bool]]:
-    # For each leaf of the state: may what is the tables' depend on it, and is it handed on as it is?
-    leaves, tree = jax.tree.flatten(state)
-
-    def update(leaves: list[Any]) -> tuple[list[Any], list[Any]]:
-        updates, after = inner.update(jax.tree.map(jnp.ones_like, params), jax.tree.unflatten(tree, leaves), params)
-        return list(slabs.tables(updates, names).values()), jax.tree.leaves(after)
-
-    program = jax.make_jaxpr(update)(leaves).jaxpr
-    split = len(program.outvars) - len(leaves)
-    moved, after = program.outvars[:split], program.outvars[split:]
-    owned = (v for v, owner in zip(after, owners, strict=True) if owner is not None)
-    needed = {id(v) for v in (*moved, *owned)}
-    # An equation is taken for one whose every output depends on its every input.
-    for equation in reversed(program.eqns):
-        if any(id(v) in needed for v in equation.outvars):
-            needed |= {id(v) for v in equation.invars if not isinstance(v, Literal)}
-    return [id(v) in needed for v in program.invars], [a is b for a, b in zip(program.invars, after, strict=True)]
 
 
 def _is_integer(leaf: Any) -> bool:

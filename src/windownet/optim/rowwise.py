@@ -99,8 +99,9 @@ def rowwise(
         touched rows in a table's place, so that masks and labels must go by name, not by size.
       mode: "lazy": rows that a step does not touch keep their values and their moments, as in torch's SparseAdam;
         weight decay shrinks a row only when it is touched. "exact": after `flush`, parameters and moments equal those
-        of the dense `inner`; arguments of `update` beside gradients and parameters are for the other modes alone, as
-        a missed update has none. "dense": `inner` on dense gradients, the reference.
+        of the dense `inner`, but that a gradient which is not finite reaches touched rows alone; arguments of `update`
+        beside gradients and parameters are for the other modes alone, as a missed update has none. "dense": `inner` on
+        dense gradients, the reference.
       tables: names of the leaves [V, D] whose gradients are `RowSparse`: their paths joined by dots. By default the
         parameters are one table.
       missed: "exact": the closed form of `inner`'s updates with gradient zero (`windownet.optim.missed`); without it
@@ -121,11 +122,12 @@ def rowwise(
 
     Raises:
       ValueError: an unknown mode; `missed` in a mode that misses nothing; a table that the parameters do not have, or
-        have twice; `missed` is of another `inner`; `adopt`: the state is not of `inner`, or its counts differ.
+        have twice; `missed` is of another `inner`, or for a table narrower than float32; a state of another mode or of
+        other parameters; `adopt`: the state is not of `inner`, or its counts differ.
       TypeError: a table is not [V, D], its gradient is not a `RowSparse`, rows are not int [U], or `inner` keeps a
-        state for a table that is not elementwise; "exact": a row's updates depend on other rows (LAMB, Muon, clipping
-        by a block's norm, ...), on other arguments, or on what cannot be told later (schedule free, `optax.MultiSteps`,
-        noise, ...).
+        state for a table that is not elementwise, or gradients for later (`optax.MultiSteps`, `apply_every`); "exact":
+        a row's updates depend on other rows (LAMB, Muon, clipping by the norm of updates, ...), on other parameters or
+        arguments, or on what cannot be told later (schedule free, noise, ...).
     """
     if mode not in get_args(Mode):
         raise ValueError(f"rowwise: mode must be one of {', '.join(get_args(Mode))}, got {mode!r}")
@@ -147,6 +149,8 @@ class _Rows:
 
     def init(self, params: Any) -> RowwiseState:
         found, owners = slabs.tables(params, self.names), self._owners(params)
+        if self.mode != "dense":
+            _require_each_step(self.inner, params)
         if self.mode == "exact" and not self.proven:
             require_exact(self.inner, self.closed, params, owners, self.names)
         closed, lags = self.closed, self.mode == "exact"
@@ -171,9 +175,10 @@ class _Rows:
             dense = slabs.replace(updates, {name: g.to_dense() for name, g in sparse.items()})
             updates, inner_state = self.inner.update(dense, state.inner, params, **extra)
             return updates, state._replace(inner=inner_state, step=step)
+        self._require_own(state)
         merged = {name: g.merged() for name, g in sparse.items()}
         rows = {name: g.rows for name, g in merged.items()}
-        found, owners = slabs.tables(params, names), self._owners(params)
+        found, owners = slabs.tables(params, names), self._owners(params, state)
         new_updates, new_inner = self.inner.update(
             slabs.replace(updates, {name: _without_empty(g) for name, g in merged.items()}),
             slabs.map_owned(state.inner, owners, lambda leaf, owner: take(leaf, rows[owner.table])),
@@ -197,8 +202,9 @@ class _Rows:
             raise ValueError(f"rowwise: touch needs the rows of {', '.join(names)}, got those of {', '.join(rows)}")
         if self.mode != "exact":
             return params, state
+        self._require_own(state)
         given = {name: _numbers(name, rows[name]) for name in names}
-        found, owners = slabs.tables(params, names), self._owners(params)
+        found, owners = slabs.tables(params, names), self._owners(params, state)
         values = {name: take(table, given[name]) for name, table in found.items()}
         states = slabs.map_owned(state.inner, owners, lambda leaf, owner: take(leaf, given[owner.table]))
         outlook = {name: take(state.outlook[name], given[name]) for name in state.outlook}
@@ -254,7 +260,7 @@ class _Rows:
         state = state._replace(inner=inner_state)
         if self.mode != "exact":
             return state
-        counts = counters(self.inner, params, inner_state, self._owners(params), self.names)
+        counts = counters(self.inner, params, inner_state, self._owners(params))
         pairs = zip(jax.tree.leaves(inner_state), counts, strict=True)
         done = {int(leaf) for leaf, is_count in pairs if is_count}
         if len(done) > 1:
@@ -264,8 +270,35 @@ class _Rows:
             )
         return self.renew(self.skip(state._replace(step=jnp.asarray(max(done, default=0), jnp.int32))))
 
-    def _owners(self, params: Any) -> slabs.Owners:
-        return slabs.owners_of(self.inner, params, self.names)
+    def _owners(self, params: Any, state: RowwiseState | None = None) -> slabs.Owners:
+        owners = slabs.owners_of(self.inner, params, self.names)
+        if state is not None and len(owners) != (leaves := len(jax.tree.leaves(state.inner))):
+            raise ValueError(
+                f"rowwise: required the parameters that the state was made for, whose inner state has {leaves} leaves, "
+                f"got some for which it has {len(owners)}; inside optax.multi_transform or optax.masked give "
+                "optax.MaskedNode() in the place of each leaf that another transformation updates"
+            )
+        return owners
+
+    def _require_own(self, state: RowwiseState) -> None:
+        came = (bool(state.last), bool(state.now.size))
+        if came != (required := (self.mode == "exact", self.closed is not None)):
+            of = {(False, False): "'lazy' or 'dense'", (True, False): "'exact'", (True, True): "'exact' with `missed`"}
+            raise ValueError(
+                f"rowwise: required a state of mode {of[required]}, got one of {of[came]}; `flush` by the optimizer "
+                "that made it, then `adopt(params, state.inner)` by this one"
+            )
+
+
+def _require_each_step(inner: optax.GradientTransformation, params: Any) -> None:
+    keeps = (optax.MultiStepsState, optax.ApplyEvery)
+    state = jax.eval_shape(inner.init, params)
+    if any(isinstance(part, keeps) for part in jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, keeps))):
+        raise TypeError(
+            "rowwise: required an inner transformation that lets rows go on at each step, got optax.MultiSteps or "
+            "apply_every, which would keep the gradients of rows that the step of their update does not touch; sum the "
+            "`RowSparse` gradients of several batches by +, or use mode 'dense'"
+        )
 
 
 def _numbers(name: str, rows: Any) -> jax.Array:

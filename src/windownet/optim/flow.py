@@ -1,0 +1,131 @@
+"""What an update of tables rests on, read off its program.
+
+Numbers tried on a few rows do not tell of a bound that only many rows reach, such as that of a norm of updates; the
+program does. Axes: V rows of a table, D its width.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
+
+from windownet.optim import slabs
+from windownet.optim.slabs import Owners
+
+# By the number of an input: whether rows of it met on the way.
+Dependence = dict[int, bool]
+
+
+def into_tables(
+    inner: optax.GradientTransformation, params: Any, owners: Owners, names: tuple[str, ...]
+) -> tuple[list[bool | None], list[bool | None]]:
+    """How the tables' rows and their state depend on what they were before an update, and on all else.
+
+    Args:
+      inner: the transformation.
+      params: parameters like those that it is for; only structure, shapes and dtypes count. All tables are taken to
+        have rows enough not to be mistaken for another axis.
+      owners: of the leaves of its state.
+      names: the tables'.
+
+    Returns:
+      For each leaf of the state, then for each parameter: None where no table's row depends on it, True where one does
+      by way of something that has no axis of rows, as a norm has none, or across tables; else False.
+    """
+    types = jax.eval_shape(lambda: params)
+    rows = 1 + max((size for leaf in jax.tree.leaves(types) for size in leaf.shape), default=0)
+    found = slabs.tables(types, names)
+    tall = {name: jax.ShapeDtypeStruct((rows, table.shape[1]), table.dtype) for name, table in found.items()}
+    types = slabs.replace(types, tall)
+    state, tree = jax.tree.flatten(jax.eval_shape(inner.init, types))
+    weights, weights_tree = jax.tree.flatten(types)
+
+    def update(state: list[Any], weights: list[Any]) -> tuple[list[Any], list[Any]]:
+        params = jax.tree.unflatten(weights_tree, weights)
+        gradients = jax.tree.map(jnp.ones_like, params)
+        updates, after = inner.update(gradients, jax.tree.unflatten(tree, state), params)
+        return list(slabs.tables(updates, names).values()), jax.tree.leaves(after)
+
+    program = jax.make_jaxpr(update)(state, weights).jaxpr
+    reached = _through(program, [{n: False} for n in range(len(program.invars))], rows)
+    place = {id(leaf): name for name, leaf in slabs.tables(types, names).items()}
+    of_input = [owner and owner.table for owner in owners] + [place.get(id(leaf)) for leaf in weights]
+    of_output = [*names, *(owner and owner.table for owner in owners)]
+    result: list[bool | None] = [None] * len(of_input)
+    for table, dependence in zip(of_output, reached, strict=True):
+        for n, met in dependence.items() if table is not None else ():
+            across = of_input[n] is not None and of_input[n] != table
+            result[n] = bool(result[n] or met or across)
+    return result[: len(state)], result[len(state) :]
+
+
+def handed_on(inner: optax.GradientTransformation, params: Any, state: Any) -> list[bool]:
+    """For each leaf of the state, whether an update leaves it as it is."""
+    leaves, tree = jax.tree.flatten(state)
+
+    def update(leaves: list[Any]) -> list[Any]:
+        ones = jax.tree.map(jnp.ones_like, params)
+        return jax.tree.leaves(inner.update(ones, jax.tree.unflatten(tree, leaves), params)[1])
+
+    program = jax.make_jaxpr(update)(leaves).jaxpr
+    return [after is before for before, after in zip(program.invars, program.outvars, strict=True)]
+
+
+def _through(jaxpr: Jaxpr, given: Sequence[Dependence], rows: int) -> list[Dependence]:
+    known: dict[Any, Dependence] = {v: {} for v in jaxpr.constvars}
+    known |= dict(zip(jaxpr.invars, given, strict=True))
+
+    def of(variable: Any) -> Dependence:
+        return {} if isinstance(variable, Literal) else known[variable]
+
+    for equation in jaxpr.eqns:
+        known |= zip(equation.outvars, _beyond(equation, [of(v) for v in equation.invars], rows), strict=True)
+    return [of(v) for v in jaxpr.outvars]
+
+
+def _beyond(equation: JaxprEqn, given: list[Dependence], rows: int) -> list[Dependence]:
+    if equation.primitive.name == "cond":
+        branches = [_through(branch.jaxpr, given[1:], rows) for branch in equation.params["branches"]]
+        return [_join([given[0], *outcomes]) for outcomes in zip(*branches, strict=True)]
+    programs = [p for value in equation.params.values() for p in _programs(value)]
+    sides = len(equation.invars), len(equation.outvars)
+    if len(programs) == 1 and (len(programs[0].invars), len(programs[0].outvars)) == sides and not _loops(equation):
+        return _through(programs[0], given, rows)
+    if programs:
+        # Of a loop all that comes out may depend on all that goes in, and again on what came out.
+        everything = _join(given)
+        for _ in range(2):
+            ends = [end for p in programs for end in _through(p, [everything] * len(p.invars), rows)]
+            everything = _join([everything, *ends])
+        return [everything] * sides[1]
+    keeps_rows = all(_has_rows(v, rows) for v in equation.outvars)
+    inputs = zip(equation.invars, given, strict=True)
+    met = [d if keeps_rows or not _has_rows(v, rows) else dict.fromkeys(d, True) for v, d in inputs]
+    return [_join(met)] * sides[1]
+
+
+def _programs(value: Any) -> list[Jaxpr]:
+    if isinstance(value, tuple | list):
+        return [program for each in value for program in _programs(each)]
+    if isinstance(value, ClosedJaxpr):
+        return [value.jaxpr]
+    return [value] if isinstance(value, Jaxpr) else []
+
+
+def _loops(equation: JaxprEqn) -> bool:
+    return equation.primitive.name in ("scan", "while")
+
+
+def _has_rows(variable: Any, rows: int) -> bool:
+    return bool(variable.aval.shape[:1] == (rows,))
+
+
+def _join(given: Sequence[Dependence]) -> Dependence:
+    joined: Dependence = {}
+    for dependence in given:
+        for n, met in dependence.items():
+            joined[n] = joined.get(n, False) or met
+    return joined
