@@ -236,7 +236,7 @@ RUN = {"config.toml": "# mine\n", "metrics.jsonl": "", ".lock": "1\n", ".model.n
         (RUN | {".git/HEAD": "x", ".env": "secret"}, ".env, .git in it"),
         (RUN | {"notes.txt": "x"}, "notes.txt in it"),
         ({"config.toml": "# mine\n", ".lock": ""}, "one without metrics.jsonl"),
-        ({"metrics.jsonl": ""}, "one without config.toml"),
+        ({"metrics.jsonl": "x"}, "one without config.toml"),
     ],
 )
 def test_only_a_run_is_replaced(corpus, train, files, came):

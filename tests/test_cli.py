@@ -219,7 +219,9 @@ def test_what_memory_does_not_hold_is_told_without_a_traceback(trained, monkeypa
     monkeypatch.setattr("windownet.train.proof.prove", lambda config, console: zeros((10**5, 10**5, 10**5)) + 1)
     result = invoke("gradcheck", trained.folder / "tiny.toml")
     assert result.exit_code == 2
-    assert re.fullmatch(r"windownet: not enough memory \(.*\); a smaller train.batch_size .*\n", result.stderr)
+    assert re.fullmatch(
+        r"windownet: not enough memory \(.*\); a tagger needs less with a smaller train.batch_size .*\n", result.stderr
+    )
 
 
 def test_what_a_program_cannot_allocate_is_told_without_a_traceback(trained, monkeypatch):

@@ -66,8 +66,9 @@ def _answered() -> Iterator[None]:
         if not (isinstance(error, MemoryError) or "out of memory" in str(error).lower()):
             raise
         click.echo(
-            f"windownet: not enough memory ({error}); a smaller train.batch_size or model.hidden needs less, and "
-            "train.accumulate keeps the windows of a step",
+            f"windownet: not enough memory ({error}); a tagger needs less with a smaller train.batch_size or "
+            "model.hidden, and train.accumulate keeps the windows of a step; word vectors do with a smaller "
+            "pretrain.width, pretrain.block or pretrain.steps_per_call",
             err=True,
         )
         raise Exit(2) from None

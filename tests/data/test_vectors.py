@@ -479,6 +479,47 @@ def test_bad_npy(tmp_path, array, words, fault):
     assert fault in told
 
 
+DEEP = b"-" * 5000 + b"1"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"{'descr': [",
+        b"garbage (((",
+        b"{'descr': '<f4', 'fortran_order': False, 'shape': (%d, 3), }" % 10**40,
+        b"{'descr': '<f4', 'fortran_order': False, 'shape': (4294967296, 4294967296), }",
+        b"{'descr': '<f4', 'fortran_order': False, 'shape': (True, 3), }",
+        b"{[]:1}",
+        DEEP,
+    ],
+    ids=range(7),
+)
+def test_npy_with_a_damaged_header(tmp_path, header):
+    path = saved(tmp_path, "a.npy", b"\x93NUMPY\x01\x00" + (len(header) + 1).to_bytes(2, "little") + header + b"\n")
+    saved(tmp_path, "a.vocab.txt", b"a\n")
+    assert message(read, path).startswith(f"{path}: required a whole .npy file, got one that cannot be read (")
+
+
+@pytest.mark.parametrize(
+    "packed", [gzip.compress(b"a\nb\nc\n")[:-9], lzma.compress(b"a\nb\nc\n")[:-9], b"\x1f\x8bgarbage"]
+)
+def test_a_damaged_vocabulary(tmp_path, packed):
+    np.save(tmp_path / "a.npy", np.array(ROWS))
+    beside = saved(tmp_path, "a.vocab.txt", packed)
+    told = message(read, tmp_path / "a.npy")
+    assert told.startswith(f"{beside}: required a ") and told.endswith("; fetch or write it again")
+
+
+def test_a_pointer_to_a_file_is_said_to_be_one(tmp_path):
+    for name in ("a.txt", "a.npy", "a.safetensors", "a.bin"):
+        path = saved(tmp_path, name, b"version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 123\n")
+        assert message(read, path) == (
+            f"{path}: required a file of word vectors, got a pointer to it by Git LFS; fetch the file itself, as by "
+            "`git lfs pull`"
+        )
+
+
 def test_bad_arrays(tmp_path):
     write_npy(tmp_path / "a.npy", WORDS, np.array(ROWS))
     path = saved(tmp_path, "b.npy", (tmp_path / "a.npy").read_bytes()[:-8])

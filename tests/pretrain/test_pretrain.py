@@ -154,6 +154,18 @@ def test_too_few_blocks_are_warned_of_with_a_cure(folder, given, has, advised):
     assert result.exit_code == 0 and "warning:" not in result.stderr
 
 
+def test_text_that_sub_sampling_takes_away_is_warned_of(folder):
+    result = run(folder, "thin", "pretrain.epochs=1", "pretrain.subsample=1e-30")
+    (warning,) = [line for line in result.stderr.splitlines() if line.startswith("warning:")]
+    assert "raise pretrain.subsample, now 1e-30" in warning and "pretrain.epochs" not in warning
+
+
+def test_more_blocks_than_can_be_counted_are_refused_and_leave_nothing(folder):
+    result = run(folder, "endless", "pretrain.epochs=100000000000")
+    assert (result.exit_code, (folder / "endless").exists()) == (2, False)
+    assert "windownet: pretrain.epochs: required at most 2,147,483,647 blocks in all, got " in result.stderr
+
+
 def test_a_loss_that_rose_is_warned_of(folder, results):
     result = run(folder, "high", "pretrain.learning_rate=1e8", "pretrain.epochs=1", "pretrain.block=64")
     assert result.exit_code == 0, result.output

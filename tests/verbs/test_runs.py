@@ -215,6 +215,9 @@ def test_a_run_is_resumed_to_its_end_and_then_says_so(cut: Path) -> None:
     assert (again.exit_code, again.stderr) == (0, "")
     assert again.stdout.startswith(f"{cut}: dev F1 ")
     assert again.stdout.endswith("; the run has finished, nothing is left to do\n")
+    # Who wants more of it is not told that all is done.
+    more = invoke("train", "--resume", cut, "train.epochs=9")
+    assert (more.exit_code, "argument 'train.epochs=9': required with --resume nothing but" in more.stderr) == (2, True)
 
 
 def test_a_record_that_was_cut_short_is_none(tmp_path: Path) -> None:

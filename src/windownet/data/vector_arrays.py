@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import safetensors
 
-from windownet.data.byte_source import ByteSource, Progress
+from windownet.data.byte_source import ByteSource, DamagedError, Progress
 from windownet.data.vector_formats import Chunk, Reading
 from windownet.errors import InputError
 
@@ -95,8 +95,12 @@ def open_npy(path: Path, reading: Reading, progress: Progress | None) -> ArrayRe
       InputError: the array is damaged, pickled or not [V, D] of floats, or the words are missing or too many or few.
     """
     try:
-        matrix = np.lib.format.open_memmap(path, mode="r")
-    except (ValueError, EOFError) as error:
+        # The sizes that a damaged header names may overflow.
+        with np.errstate(over="ignore"):
+            matrix = np.lib.format.open_memmap(path, mode="r")
+    except OSError:
+        raise
+    except Exception as error:  # The header is evaluated as Python, which may raise anything.
         if "object" in str(error).lower():
             raise InputError(
                 f"{path}: required an array of numbers, got Python objects in a pickle, which can run code and is not "
@@ -168,9 +172,12 @@ def _vocabulary_beside(path: Path) -> Callable[[], Iterator[bytes]]:
     def pieces() -> Iterator[bytes]:
         with ByteSource(vocabulary) as source:
             mark = b"\xef\xbb\xbf"
-            for piece in source.pieces():
-                yield piece.removeprefix(mark)
-                mark = b""
+            try:
+                for piece in source.pieces():
+                    yield piece.removeprefix(mark)
+                    mark = b""
+            except DamagedError as error:
+                raise InputError(f"{vocabulary}: {error}; fetch or write it again") from None
 
     return pieces
 

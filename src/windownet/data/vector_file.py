@@ -44,6 +44,10 @@ _HEADER = re.compile(rb"[ \t]*(\d{1,18})[ \t]+(\d{1,18})[ \t\r]*")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f]")
 _FOREIGN = (
+    (
+        re.compile(rb"version https://git-lfs\.github\.com/spec/"),
+        "a pointer to it by Git LFS; fetch the file itself, as by `git lfs pull`",
+    ),
     (re.compile(rb"\xba\x16\x4f\x2f"), "a model of fastText; take its .vec file"),
     # The length that begins a safetensors file has zeros in the place of the last byte.
     (

@@ -32,6 +32,10 @@ from windownet.run_folder import CHECKPOINTS, TEXT, VECTORS
 _KEPT = 2
 # Of a million words of an encyclopaedia, 100 blocks of 8192 were just enough for numbers to come together, and no more.
 _ENOUGH_BLOCKS = 100
+# jax counts them in int32.
+_MOST_BLOCKS = 2**31 - 1
+# What sub-sampling is to leave of the words at the least, lest it be what there is too little for.
+_LEAST_LEFT = 0.02
 # Fields that no bit of a run depends on; the text of a run that has begun is in its folder.
 FREE = ("text.root", "pretrain.checkpoint_seconds")
 
@@ -69,7 +73,7 @@ def is_finished(folder: Path) -> bool:
 
 
 class RefusedTextError(InputError):
-    """The text cannot be used, so that its run left nothing in the folder that another could go on with."""
+    """The text cannot be used as the config has it, so that its run left nothing in the folder that another could go on with."""
 
 
 def require_text(config: PretrainConfig) -> None:
@@ -94,7 +98,7 @@ def pretrain(config: PretrainConfig, folder: Path, console: Console, *, resume: 
       resume: go on from the last checkpoint, if there is one.
 
     Raises:
-      RefusedTextError: the text cannot be used.
+      RefusedTextError: the text cannot be used, or is of more blocks than can be counted.
       InputError: the loss is not finite, or the folder can no longer be written.
       KeyboardInterrupt: its text says what is kept.
     """
@@ -111,6 +115,11 @@ def _few_blocks(settings: PretrainSection, stream: Stream) -> str:
     blocks = stream.expected_blocks
     if blocks >= _ENOUGH_BLOCKS:
         return ""
+    if stream.left < _LEAST_LEFT:
+        return (
+            f"sub-sampling leaves {stream.left:.1g} of the words, too few to learn anything of; raise "
+            f"pretrain.subsample, now {settings.subsample:g}, or set 0, which leaves all"
+        )
     block = max(64, int(stream.expected_words / _ENOUGH_BLOCKS) // 64 * 64)
     advice = [f"pretrain.block={block}"] if block < settings.block else []
     if stream.expected_words < _ENOUGH_BLOCKS * block:
@@ -154,6 +163,11 @@ class _Run:
             subsample=settings.subsample,
             seed=settings.seed,
         )
+        if stream.expected_blocks > _MOST_BLOCKS:
+            raise RefusedTextError(
+                f"pretrain.epochs: required at most {_MOST_BLOCKS:,} blocks in all, got {stream.expected_blocks:,} of "
+                f"{settings.block:,} words; lower pretrain.epochs, now {settings.epochs:,}, or raise pretrain.block"
+            )
         if advice := _few_blocks(settings, stream):
             self._log.warn(advice)
         step = Step(settings, text.counts, stream.expected_blocks)

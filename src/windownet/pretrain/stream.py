@@ -79,6 +79,11 @@ class Stream:
         """How many words a run is expected to train."""
         return float((self._counts * self._keep.astype(np.float64)).sum()) * self._epochs
 
+    @property
+    def left(self) -> float:
+        """What share of the words sub-sampling is expected to leave."""
+        return self.expected_words / self._epochs / float(self._counts.sum())
+
     def share(self, words: float) -> float:
         """How much of a run's training is done after so many words, from 0 to 1."""
         return min(1.0, words / self.expected_words)

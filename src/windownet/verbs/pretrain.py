@@ -4,16 +4,11 @@ from pathlib import Path
 
 import click
 
-from windownet.errors import InputError
-from windownet.verbs.arguments import PATH
+from windownet.verbs import arguments
 
 
 @click.command()
-@click.argument("config", type=PATH, required=False)
-@click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--run-dir", type=PATH, help="Folder to write; by default the first free one of runs/NAME, runs/NAME-2.")
-@click.option("--replace", is_flag=True, help="Replace the run that is in --run-dir.")
-@click.option("--resume", type=PATH, metavar="RUN", help="Go on with a run that was cut off; no CONFIG then.")
+@arguments.of_a_run
 def pretrain(
     config: Path | None, settings: tuple[str, ...], run_dir: Path | None, replace: bool, resume: Path | None
 ) -> None:
@@ -26,26 +21,17 @@ def pretrain(
     from windownet import config as config_module, run_folder
     from windownet.pretrain import loop
     from windownet.pretrain.settings import PretrainConfig
-    from windownet.resume import CONFIG, require_free
+    from windownet.resume import CONFIG
 
     if resume is not None:
-        if run_dir is not None or replace:
-            raise InputError(f"--resume {resume}: required without --run-dir and --replace; leave them out")
+        settings = arguments.to_resume(resume, config, settings, run_dir, replace, loop.FREE)
         folder = run_folder.itself(resume)
         if loop.is_finished(folder):
             click.echo(f"{folder}: its vectors are written; the run has finished, nothing is left to do")
             return
-        # Without CONFIG the first setting comes in its place.
-        settings = settings if config is None else (str(config), *settings)
-        require_free(settings, loop.FREE)
         resolved = config_module.load_as(PretrainConfig, folder / CONFIG, settings)
     else:
-        if config is None:
-            raise click.UsageError("Missing argument 'CONFIG'.")
-        if replace and run_dir is None:
-            raise InputError(
-                "--replace: required --run-dir as well, the run to replace; name it, or leave --replace out"
-            )
+        config = arguments.to_begin(config, run_dir, replace)
         resolved = config_module.load_as(PretrainConfig, config, settings)
         if run_dir is not None:
             run_dir = run_folder.check(run_dir, replace, run_folder.OF_VECTORS)

@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from windownet.errors import InputError
 from windownet.train.levels import LEVELS, Level
-from windownet.verbs.arguments import PATH
+from windownet.verbs import arguments
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,11 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("config", type=PATH, required=False)
-@click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--run-dir", type=PATH, help="Folder to write; by default the first free one of runs/NAME, runs/NAME-2.")
-@click.option("--replace", is_flag=True, help="Replace the run that is in --run-dir.")
-@click.option("--resume", type=PATH, metavar="RUN", help="Go on with a run that was cut off; no CONFIG then.")
+@arguments.of_a_run
 @click.option("--quiet", is_flag=True, help="Show warnings and what came of it, nothing else; --log-level warning.")
 @click.option(
     "--log-level", "level", type=click.Choice(LEVELS), default="info", show_default=True, help="Least to be shown."
@@ -45,18 +40,18 @@ def train(
 
     from windownet import run_folder
     from windownet.train import loop
+    from windownet.train.checkpoints import FREE
     from windownet.train.prepare import prepare
 
     level = "warning" if quiet and level in ("debug", "info") else level
     console = Console(stderr=True)
     if resume is not None:
-        if run_dir is not None or replace:
-            raise InputError(f"--resume {resume}: required without --run-dir and --replace; leave them out")
+        settings = arguments.to_resume(resume, config, settings, run_dir, replace, FREE)
         resume = run_folder.itself(resume)
         if (end := run_folder.end_of(resume)) is not None:
             click.echo(f"{resume}: {_figures(end)}; the run has finished, nothing is left to do")
             return
-        run_dir, resolved = resume, _config_of(resume, config, settings)
+        run_dir, resolved = resume, _config_of(resume, settings)
     else:
         run_dir, resolved = _new(config, settings, run_dir, replace)
     prepared = prepare(resolved, console if level in ("debug", "info") else None)
@@ -81,23 +76,15 @@ def _new(
 ) -> "tuple[Path | None, Config]":
     from windownet import config as config_module, run_folder
 
-    if config is None:
-        raise click.UsageError("Missing argument 'CONFIG'.")
-    if replace and run_dir is None:
-        raise InputError("--replace: required --run-dir as well, the run to replace; name it, or leave --replace out")
+    config = arguments.to_begin(config, run_dir, replace)
     resolved = config_module.load(config, settings)
     return None if run_dir is None else run_folder.check(run_dir, replace), resolved
 
 
-def _config_of(run: Path, config: Path | None, settings: tuple[str, ...]) -> "Config":
+def _config_of(run: Path, settings: tuple[str, ...]) -> "Config":
     from windownet import config as config_module, run_folder
-    from windownet.resume import CONFIG, require_free
-    from windownet.train.checkpoints import FREE
+    from windownet.resume import CONFIG
 
-    if config is not None:
-        # Without CONFIG the first setting comes in its place.
-        settings = (str(config), *settings)
-    require_free(settings, FREE)
     # Reading the data takes time; so a second process learns at once that it is one too many.
     with run_folder.locked(run):
         return config_module.load(run / CONFIG, settings)
