@@ -73,7 +73,7 @@ def is_finished(folder: Path) -> bool:
 
 
 class RefusedTextError(InputError):
-    """The text cannot be used as the config has it, so that its run left nothing in the folder that another could go on with."""
+    """The text cannot be used as the config has it, so its run left nothing that another could go on with."""
 
 
 def require_text(config: PretrainConfig) -> None:

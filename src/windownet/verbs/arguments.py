@@ -7,7 +7,6 @@ from typing import Any
 import click
 
 from windownet.errors import InputError
-from windownet.resume import require_free
 
 PATH = click.Path(path_type=Path)
 
@@ -55,6 +54,8 @@ def to_resume(
     Raises:
       InputError: --run-dir or --replace come with it, or a setting that is not `free`.
     """
+    from windownet.resume import require_free
+
     if run_dir is not None or replace:
         raise InputError(f"--resume {run}: required without --run-dir and --replace; leave them out")
     # Without CONFIG the first setting comes in its place.
