@@ -17,6 +17,7 @@ from windownet.autodiff.graph import Cotangent, Node, Op, backward
 from windownet.data.batches import Batch, Encoded, Windows, encode
 from windownet.data.sentences import Sentence
 from windownet.data.tags import convert
+from windownet.errors import InputError
 from windownet.model.network import Params
 from windownet.tagger.tagger import by_sentence, score
 from windownet.train import scheduled
@@ -87,10 +88,23 @@ def epochs(
       seeds: one a run.
       start: first values, with a leading axis R, in place of those of the config and the seeds.
 
+    Raises:
+      InputError: the config asks for what these views leave out.
+
     Returns:
       The epoch from 0, the parameters with a leading axis R, and the losses of the epoch's steps [R, steps].
     """
     config, words = prepared.config, prepared.words
+    asked = {
+        "train.average": config.train.average,
+        "train.patience": config.train.patience,
+        "schedule.name": config.schedule.name == "plateau",
+    }
+    if left_out := [key for key, value in asked.items() if value]:
+        raise InputError(
+            f"{left_out[0]}: required as it is by default, since this script looks at the parameters of every epoch "
+            "themselves; leave it out"
+        )
     training = scheduled.of(config, prepared.network, config.train.epochs * prepared.epochs.steps)
 
     def init(seed: jax.Array) -> Any:

@@ -51,11 +51,15 @@ class Symmetry:
 
 @dataclass(frozen=True)
 class Layers:
-    """One initializer: standard deviation by layer, mean of the seeds, and how training from it ended for each run."""
+    """One initializer: standard deviation by layer, mean of the seeds, and how training from it ended for each run.
+
+    `with_relu` is what a ReLU in the nonlinearity's place leaves of the first layer's deviation at the last.
+    """
 
     name: str
     forward: list[float]
     back: list[float]
+    with_relu: float
     loss: list[float]
     f1: list[float]
 
@@ -88,20 +92,23 @@ def layers(config: Config, seeds: int) -> list[Layers]:
     """Every initializer but zeros; all of them trained as one program."""
     prepared = prepare(config)
     names = [name for name in NAMES if name != "zeros"]
-    starts, deviations = [], []
+    rectified = prepare(config_module.change(config, {"model.nonlinearity": "relu"}))
+    starts, deviations, with_relu = [], [], []
     for name in names:
         network = prepare(config_module.change(config, {"init.weights": name})).network
         params = [network.init(jax.random.key(seed)) for seed in range(seeds)]
         starts += params
         deviations.append(np.mean([_deviations(prepared, p) for p in params], axis=0))
+        forward, _ = np.mean([_deviations(rectified, p) for p in params], axis=0)
+        with_relu.append(_ratio(forward[-1], forward[0]))
     start = jax.tree.map(lambda *each: jnp.stack(each), *starts)
     *_, (_, trained, losses) = _inside.epochs(prepared, [*range(seeds)] * len(names), start)
     _, f1 = _inside.Part(prepared, prepared.splits.dev)(trained)
     loss = losses.mean(axis=1).tolist()
     runs = [slice(n * seeds, (n + 1) * seeds) for n in range(len(names))]
     return [
-        Layers(name, forward.tolist(), back.tolist(), loss[mine], f1[mine])
-        for name, (forward, back), mine in zip(names, deviations, runs, strict=True)
+        Layers(name, forward.tolist(), back.tolist(), relu, loss[mine], f1[mine])
+        for name, (forward, back), relu, mine in zip(names, deviations, with_relu, runs, strict=True)
     ]
 
 
@@ -115,28 +122,27 @@ def _deviations(prepared: Prepared, params: Any) -> np.ndarray:
 
 def verdict(symmetries: list[Symmetry], all_layers: list[Layers]) -> str:
     stuck = [s.nonlinearity for s in symmetries if s.moved == 0]
-    same = [s.nonlinearity for s in symmetries if s.moved > 0 and s.apart <= ROUNDING * s.moved]
-    broken = [s.nonlinearity for s in symmetries if s.apart > ROUNDING * s.moved]
+    same = [s.nonlinearity for s in symmetries if s.moved > 0]
     parts = []
     if stuck:
         parts.append(f"with {' and '.join(stuck)} no weight of the hidden layer or behind it ever moved")
     if same:
         exact = all(s.apart == 0 for s in symmetries if s.nonlinearity in same)
         parts.append(f"with {' and '.join(same)} they moved, all hidden units alike{' to the bit' if exact else ''}")
-    if broken:
-        parts.append(f"with {' and '.join(broken)} the units CAME APART")
     forward = min(all_layers, key=lambda one: abs(np.log(max(one.kept[0], 1e-30))))
     both = min(all_layers, key=lambda one: sum(abs(np.log(max(kept, 1e-30))) for kept in one.kept))
     lost = min(all_layers, key=lambda one: one.kept[1])
     best, worst = (pick(all_layers, key=lambda one: np.mean(one.f1)) for pick in (max, min))
-    clear = _lecture.apart(best.f1, worst.f1)
+    level = [one.name for one in all_layers if one is not best and not _lecture.apart(best.f1, one.f1)]
+    relu = min(all_layers, key=lambda one: abs(np.log(max(one.with_relu, 1e-30))))
     return (
         f"From zeros: {'; '.join(parts)}. Through {len(forward.forward)} layers {forward.name} keeps the forward "
         f"deviation best (last over first {forward.kept[0]:.2f}), {both.name} forward and backward together "
         f"({both.kept[0]:.2f} and {both.kept[1]:.2f}); {lost.name} loses most of the gradient on its way to the first "
-        f"layer ({lost.kept[1]:.1e} is left). {best.name} trains to the highest dev F1 "
-        f"({_lecture.plus_minus(best.f1, 1)}), {worst.name} to the lowest ({_lecture.plus_minus(worst.f1, 1)})"
-        + ("." if clear else ", which the seeds do NOT tell apart.")
+        f"layer ({lost.kept[1]:.1e} is left). With a ReLU {relu.name} keeps the forward deviation best "
+        f"({relu.with_relu:.2f}). {best.name} trains to the highest dev F1 ({_lecture.plus_minus(best.f1, 1)}), "
+        f"{worst.name} to the lowest ({_lecture.plus_minus(worst.f1, 1)}); the seeds "
+        + (f"do NOT tell {best.name} from {', '.join(level)}." if level else f"tell {best.name} from all others.")
     )
 
 
@@ -148,13 +154,20 @@ def table(symmetries: list[Symmetry], all_layers: list[Layers]) -> str:
     rows = [
         (
             one.name,
-            *(f"{kept:.2g}" for kept in one.kept),
+            *(f"{kept:.2g}" for kept in (*one.kept, one.with_relu)),
             _lecture.plus_minus(one.loss, 3),
             _lecture.plus_minus(one.f1, 1),
         )
         for one in all_layers
     ]
-    head = ("initializer", "deviation, last layer over first", "gradient, first layer over last", "loss", "dev F1")
+    head = (
+        "initializer",
+        "deviation, last layer over first",
+        "gradient, first layer over last",
+        "deviation with ReLU",
+        "loss",
+        "dev F1",
+    )
     return f"{first}\n\n{_lecture.table(head, rows)}"
 
 

@@ -26,7 +26,7 @@ SMALL = (
     "optimizer.rows=dense",
     "train.epochs=15",
 )
-RATES = (0.001, 0.01, 0.1, 0.3, 1.0, 2.0, 4.0, 10.0)
+RATES = (0.001, 0.01, 0.1, 0.3, 1.0, 2.0, 3.0, 4.0, 10.0)
 SCHEDULES = ("constant", "exponential", "cosine")
 
 
@@ -82,13 +82,25 @@ def verdict(constant: list[Curve], scheduled: list[Curve]) -> str:
         gains = [name for name in SCHEDULES[1:] if _worse(same["constant"], same[name])]
         losses = [name for name in SCHEDULES[1:] if _worse(same[name], same["constant"])]
         level = [name for name in SCHEDULES[1:] if name not in gains + losses]
-        said = [
-            f"{' and '.join(names)} {'end' if len(names) > 1 else 'ends'} {where}"
-            for names, where in ((gains, "lower than constant"), (losses, "higher"), (level, "level with it"))
-            if names
-        ]
+        said = [f"{_end(names)} {where}" for names, where in ((gains, "below constant"), (losses, "above it")) if names]
+        said += [f"the seeds do NOT tell {' and '.join(level)} from it"] if level else []
         parts.append(f"At a peak of {peak:g} {', '.join(said)}.")
-    return " ".join(parts)
+    return " ".join([*parts, *_begun_higher(chosen, [c for c in scheduled if c.rate > chosen.rate])])
+
+
+def _begun_higher(chosen: Curve, higher: list[Curve]) -> list[str]:
+    """Whether schedules that begin above the best constant rate end as low as it does."""
+    lower = [c.schedule for c in higher if _worse(chosen, c)]
+    short = [c.schedule for c in higher if _worse(c, chosen)]
+    level = [c.schedule for c in higher if c.schedule not in lower + short]
+    said = [f"{_end(lower)} below the best constant rate"] if lower else []
+    said += [f"the seeds do NOT tell {' and '.join(level)} from the best constant rate"] if level else []
+    said += [f"{_end(short)} above the best constant rate, NOT settled by then"] if short else []
+    return [f"Begun at {higher[0].rate:g}, {'; '.join(said)}."] if higher else []
+
+
+def _end(names: list[str]) -> str:
+    return f"{' and '.join(names)} {'end' if len(names) > 1 else 'ends'}"
 
 
 def _worse(a: Curve, b: Curve) -> bool:

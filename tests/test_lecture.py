@@ -248,7 +248,7 @@ KINKED = ("hard_tanh", "relu", "leaky_relu", "prelu")
 
 
 def layers(name: str, kept: float, f1: float) -> initialization.Layers:
-    return initialization.Layers(name, [1.0, kept], [kept, 1.0], [0.3] * 3, [f1, f1 + 1, f1 + 2])
+    return initialization.Layers(name, [1.0, kept], [kept, 1.0], kept / 2, [0.3] * 3, [f1, f1 + 1, f1 + 2])
 
 
 def test_initialization_either_way() -> None:
@@ -257,8 +257,12 @@ def test_initialization_either_way() -> None:
     said = initialization.verdict([stuck, alike], [good, bad])
     assert "with tanh no weight" in said and "with sigmoid they moved, all hidden units alike to the bit" in said
     assert "glorot keeps the forward deviation best" in said and "uniform loses most" in said and "NOT" not in said
-    said = initialization.verdict([replace(stuck, apart=0.1, moved=0.2)], [good, replace(bad, f1=good.f1)])
-    assert "with tanh the units CAME APART" in said and "do NOT tell apart" in said
+    assert (
+        "With a ReLU glorot keeps the forward deviation best (0.45)" in said
+        and "the seeds tell glorot from all others." in said
+    )
+    said = initialization.verdict([stuck], [good, replace(bad, f1=good.f1)])
+    assert "the seeds do NOT tell glorot from uniform." in said
     assert "to the bit" not in initialization.verdict([replace(alike, apart=1e-7)], [good, bad])
 
 
@@ -302,8 +306,12 @@ def test_learning_rates_either_way() -> None:
     said = learning_rates.verdict([low, right, high], scheduled)
     assert "best constant rate is 1 " in said and "still above that: 0.01." in said and "Too high: 10." in said
     assert "At 10 the loss does not come down at all." in said
-    assert "At a peak of 1 cosine ends lower than constant, exponential ends higher." in said
-    assert "At a peak of 10 cosine ends lower than constant, exponential ends level with it." in said
+    assert "At a peak of 1 cosine ends below constant, exponential ends above it." in said
+    assert "At a peak of 10 cosine ends below constant, the seeds do NOT tell exponential from it." in said
+    assert "Begun at 10, the seeds do NOT tell cosine from the best constant rate; exponential ends above" in said
+    far = [rates(10, "cosine", 0.1, 0.11), rates(10, "exponential", 3, 3.1)]
+    said = learning_rates.verdict([low, right, high], far)
+    assert "Begun at 10, cosine ends below the best constant rate; exponential ends above the best constant" in said
     said = learning_rates.verdict([low, right, rates(3, "constant", 0.5, 0.6), high], [])
     assert "Too high: 3, 10. At 10 the loss" in said
     said = learning_rates.verdict([right], [])
