@@ -59,7 +59,9 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     """A parser that knows --json and --document; the description's first line is its help."""
     made = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
     made.add_argument("--json", type=Path, help="write the results to this file")
-    made.add_argument("--document", type=Path, help="put the results into this document, where it has a place for them")
+    made.add_argument(
+        "--document", type=_document, help="put the results into this document, where it has a place for them"
+    )
     return made
 
 
@@ -196,10 +198,21 @@ def write(rows: list[dict[str, Any]], args: argparse.Namespace, more: str = "") 
     if args.json is not None:
         args.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     if args.document is not None:
-        name = Path(sys.argv[0]).stem
-        begin, end = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
-        before, found, rest = args.document.read_text(encoding="utf-8").partition(begin)
-        if not found or end not in rest:
-            raise SystemExit(f"{args.document}: required the lines {begin.strip()} and {end.strip()}, found not both")
-        after = rest[rest.index(end) :]
-        args.document.write_text(before + begin + "\n" + text + "\n" + after, encoding="utf-8")
+        before, after = _around(args.document)
+        args.document.write_text(before + "\n" + text + "\n" + after, encoding="utf-8")
+
+
+def _document(text: str) -> Path:
+    # Before the measuring, which takes minutes.
+    _around(Path(text))
+    return Path(text)
+
+
+def _around(document: Path) -> tuple[str, str]:
+    """What stands before and behind the benchmark's place, with its marks."""
+    name = Path(sys.argv[0]).stem
+    begin, end = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
+    before, found, rest = (document.read_text(encoding="utf-8") if document.is_file() else "").partition(begin)
+    if not found or end not in rest:
+        refuse(f"{document}: required the lines {begin.strip()} and {end.strip()}, found not both")
+    return before + begin, rest[rest.index(end) :]

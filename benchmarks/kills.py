@@ -128,8 +128,14 @@ def kill_one(folder: Path, run: Path, draw: random.Random) -> str | None:
     metrics = run / "metrics.jsonl"
     records, behind = draw.randrange(RECORDS), draw.uniform(0, 0.04)
     number = begin(folder, run)
-    while lines(metrics) < records and os.waitpid(number, os.WNOHANG) == (0, 0):
+    ended = (0, 0)
+    while lines(metrics) < records and (ended := os.waitpid(number, os.WNOHANG)) == (0, 0):
         time.sleep(0.001)
+    if ended != (0, 0):
+        # Its number may be another process's by now.
+        if status := os.waitstatus_to_exitcode(ended[1]):
+            raise SystemExit(f"{run}: required a run that goes on until it is killed, got one that ended with {status}")
+        return None
     time.sleep(behind)
     os.kill(number, signal.SIGKILL)
     if wait(number) != -signal.SIGKILL or (lines(metrics) and '"end"' in metrics.read_text(encoding="utf-8")):

@@ -19,9 +19,9 @@ import _report
 from windownet.data.prefetch import prefetch
 from windownet.data.vocabulary import Normalization
 from windownet.pretrain import text
-from windownet.pretrain.settings import PretrainSection
 from windownet.pretrain.step import State, Step
 from windownet.pretrain.stream import Stream
+from windownet.schema.pretrain import PretrainSection
 
 TEXT = Path("text", "wiki_en.txt.xz")
 SLICE = 24 << 20

@@ -13,8 +13,8 @@ from rich.console import Console
 from windownet import config as config_module, experiment
 from windownet.errors import InputError
 from windownet.pretrain import loop
-from windownet.pretrain.settings import PretrainConfig
 from windownet.schema.config import Config
+from windownet.schema.pretrain import PretrainConfig
 from windownet.verbs import written
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from windownet.pretrain.settings import PretrainConfig
+from windownet.schema.pretrain import PretrainConfig
 from windownet.settings.document import markdown
 
 _PRETRAIN = """\

@@ -79,15 +79,34 @@ def available(capsys: pytest.CaptureFixture[str], *arguments: str, **options: An
     return [one.name for one in found], capsys.readouterr().err
 
 
-def test_what_data_is_missing_is_skipped_or_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_document_without_a_place_is_refused_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["benchmarks/start_up.py"])
+    (tmp_path / "page.md").write_text("<!-- start_up -->\nno end\n")
+    for name in ("page.md", "absent.md"):
+        with pytest.raises(SystemExit) as refused:
+            _report.parser("A benchmark.").parse_args(["--document", str(tmp_path / name)])
+        assert refused.value.code == 2
+        assert capsys.readouterr().err == (
+            f"{tmp_path / name}: required the lines <!-- start_up --> and <!-- end of start_up -->, found not both\n"
+        )
+
+
+def test_what_data_is_missing_is_skipped_or_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["benchmarks/data_sets.py"])
+    page = tmp_path / "page.md"
+    page.write_text("<!-- data_sets -->\n<!-- end of data_sets -->\n")
     data(tmp_path)
     given = ["--data", str(tmp_path)]
     # WikiGold has no test part.
-    assert available(capsys, *given, "--document", "page.md", tested=True) == (["demo", *PARTS], "")
+    assert available(capsys, *given, "--document", str(page), tested=True) == (["demo", *PARTS], "")
     lost = tmp_path / "wikigold" / "CONLL-format" / "data" / "wikigold.conll.txt"
     assert available(capsys, *given) == (["demo", *PARTS], f"wikigold: skipped, as there is no {lost}\n")
     with pytest.raises(SystemExit) as refused:
-        available(capsys, *given, "--document", "page.md")
+        available(capsys, *given, "--document", str(page))
     assert refused.value.code == 2
     said = capsys.readouterr()
     assert said.out == "" and said.err.count("\n") == 1 and f"required {lost}, found nothing there" in said.err

@@ -11,11 +11,12 @@ import pydantic
 from windownet.errors import InputError
 from windownet.schema.config import Config
 from windownet.schema.curves import Curve
+from windownet.schema.pretrain import PretrainConfig
 from windownet.schema.section import Schema
 
 S = TypeVar("S", bound=Schema)
 
-_OF_PRETRAIN = {"text", "pretrain"}
+_OF_PRETRAIN = frozenset(PretrainConfig.model_fields)
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
@@ -73,7 +74,11 @@ def parse(tree: dict[str, Any], name: str, overrides: Sequence[str] = ()) -> Con
 
 
 def parse_as(schema: type[S], tree: dict[str, Any], name: str, overrides: Sequence[str] = ()) -> S:
-    """Make a config of a parsed TOML tree; `name` is where it came from, for messages."""
+    """Make a config of a parsed TOML tree; `name` is where it came from, for messages.
+
+    Raises:
+      InputError: see `load_as`.
+    """
     given = {_apply(schema, tree, override): override for override in overrides}
     try:
         return schema.model_validate(_tuples(tree))

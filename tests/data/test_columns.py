@@ -224,7 +224,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ({"separator": ","}, r"data\.separator: required one of tab, space, whitespace, got ','"),
+        ({"separator": ","}, r"data\.separator: required one of whitespace, tab, space, got ','"),
         ({"scheme": "BIO"}, r"data\.scheme: required one of IO, IOB1, IOB2, BIOES, got 'BIO'"),
         (
             {"word_column": 1, "tag_column": 1},

@@ -11,9 +11,9 @@ from windownet.autodiff.check import check_gradients
 from windownet.pretrain import ranking, skipgram
 from windownet.pretrain.block import Block, joined
 from windownet.pretrain.ranking import Ranking
-from windownet.pretrain.settings import PretrainSection
 from windownet.pretrain.skipgram import SkipGram
 from windownet.pretrain.step import Step
+from windownet.schema.pretrain import PretrainSection
 
 V, D, C, Q, K, T = 7, 3, 2, 3, 4, 12
 WORDS = np.array([0, 0, 3, 1, 3, 2, 5, 5, 1, 6, 3, 2, 0, 4, 1, 0], np.int32)

@@ -24,7 +24,7 @@ from windownet.data.neighbours import of_words
 from windownet.errors import InputError
 from windownet.pretrain import loop
 from windownet.pretrain.log import PretrainLog
-from windownet.pretrain.settings import PretrainConfig
+from windownet.schema.pretrain import PretrainConfig
 
 COMMAND = [sys.executable, "-m", "windownet"]
 # Words of a group stand beside those of its own theme, never beside those of another group or beside each other.

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from windownet.config import load_as
-from windownet.pretrain.settings import PretrainConfig, PretrainSection
 from windownet.schema.config import Config
+from windownet.schema.pretrain import PretrainConfig, PretrainSection
 
 CONFIGS = sorted(Path(__file__).parents[2].joinpath("configs").glob("pretrain_*.toml"))
 

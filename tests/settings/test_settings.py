@@ -9,9 +9,9 @@ import pytest
 import config_document
 from windownet import config as config_module
 from windownet.errors import InputError
-from windownet.pretrain.settings import PretrainConfig
 from windownet.schema.config import Config
 from windownet.schema.curves import ScheduleConfig
+from windownet.schema.pretrain import PretrainConfig
 from windownet.settings import document, presets
 from windownet.settings.difference import Difference, differences
 from windownet.settings.fields import sections, settings, unused

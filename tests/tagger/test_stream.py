@@ -4,6 +4,7 @@ import json
 import os
 import re
 import threading
+from typing import get_args
 
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -12,10 +13,11 @@ from windownet.data.columns import ColumnFormat
 from windownet.data.tags import spans
 from windownet.data.tokens import tokenize
 from windownet.errors import InputError
+from windownet.schema.choices import TagFormat
 from windownet.tagger import stream
 
 PLAIN = ColumnFormat(tag_column=None)
-FORMS = pytest.mark.parametrize("form", stream.FORMATS)
+FORMS = pytest.mark.parametrize("form", get_args(TagFormat))
 
 
 class Capitals:

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from windownet import config as config_module
 from windownet.cli import main
-from windownet.pretrain.settings import PretrainConfig
+from windownet.schema.pretrain import PretrainConfig
 from windownet.settings import presets
 
 
@@ -187,7 +187,8 @@ def test_schedule_in_an_encoding_without_blocks_and_as_a_file(config, tmp_path):
     assert "#" * 24 in done.stdout
     assert (done.returncode, done.stderr) == (
         2,
-        "windownet: --png: required matplotlib, which is not installed; install windownet[bench], or leave --png out\n",
+        "windownet: --png: required matplotlib, which is not installed; install windownet[figures], "
+        "or leave --png out\n",
     )
     pytest.importorskip("matplotlib")
     assert invoke(*command[3:], "--png", png).exit_code == 0

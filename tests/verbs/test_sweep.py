@@ -232,7 +232,7 @@ def test_matplotlib_is_missed_before_the_runs(config: Path, tmp_path: Path, monk
     result = sweep(config, "train.seed=0,1", "--figure", tmp_path / "f.png")
     assert (result.exit_code, result.stderr) == (
         2,
-        "windownet: --figure: required matplotlib, which is not installed; install windownet[bench], or leave "
+        "windownet: --figure: required matplotlib, which is not installed; install windownet[figures], or leave "
         "--figure out\n",
     )
     assert not (tmp_path / "f.png").exists()

@@ -135,7 +135,11 @@ class Node:
 
 
 def record(value: Any) -> Node:
-    """A leaf: a value whose cotangent `backward` is to return."""
+    """A leaf: a value whose cotangent `backward` is to return.
+
+    Raises:
+      TypeError: it is recorded already.
+    """
     if isinstance(value, Node):
         raise TypeError(
             f"{value!r} is recorded already, and recordings do not nest; for second derivatives take jax.grad of "

@@ -4,13 +4,14 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from windownet.data.sentences import Sentence
 from windownet.data.tags import SCHEMES, problem, remedy, to_iob2
 from windownet.errors import InputError
+from windownet.schema.choices import Separator
 
-SEPARATORS = ("tab", "space", "whitespace")
+SEPARATORS: tuple[Separator, ...] = get_args(Separator)
 
 _BLANKS = re.compile(r"[ \t]+")
 

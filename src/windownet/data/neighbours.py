@@ -88,11 +88,16 @@ def nearest(
       words: Q words; none is its own neighbour.
       vectors: their vectors, floats [Q, D], none zero.
       blocks: the words to choose from; a block's product with the Q vectors is all that is held of it.
-      count: how many neighbours of each.
+      count: how many neighbours of each, 1 or more.
 
     Returns:
       word -> its neighbours, nearest first; of equally near ones the first in `blocks`.
+
+    Raises:
+      ValueError: none are asked for.
     """
+    if count < 1:
+        raise ValueError(f"nearest: required a count of 1 or more, got {count}")
     directions = vectors.astype(np.float64)
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     best: dict[str, list[Neighbour]] = {word: [] for word in words}

@@ -78,7 +78,7 @@ class Scores(Figures):
         return self.predicted == 0 and self.gold > 0
 
     def to_json(self) -> dict[str, Any]:
-        """All figures and counts, micro-averaged and by type."""
+        """All figures, micro-averaged and by type, and the counts of mentions."""
         return {
             **super().to_json(),
             "accuracy": self.accuracy,

@@ -118,9 +118,10 @@ def fill(
 
     Raises:
       InputError: the file is bad or its vectors are not D wide.
+      ValueError: the table has not a row a word.
     """
     if len(table) != len(vocabulary):
-        raise ValueError(f"{len(table)} rows for {len(vocabulary)} words")
+        raise ValueError(f"fill: required a row for each of the {len(vocabulary)} words, got {len(table)}")
     rows = {word: row for row, word in enumerate(vocabulary.words) if row > RARE}
     normalization = vocabulary.normalization
     # Words of a vocabulary that keeps case may share a lower case. What stands for a number is no word that has one.
@@ -197,6 +198,7 @@ def write_word2vec_text(path: str | Path, words: Sequence[str], matrix: np.ndarr
 
     Raises:
       InputError: a word cannot stand in such a file: it is empty or holds a blank.
+      ValueError: not a row a word, or a word twice, or a number that is not finite.
       OSError: the disk is full or not writable; what was at `path` before is untouched.
     """
     matrix = _checked(words, matrix)
@@ -236,10 +238,13 @@ def write_safetensors(path: str | Path, words: Sequence[str], matrix: np.ndarray
 
 def _checked(words: Sequence[str], matrix: np.ndarray) -> np.ndarray:
     if matrix.ndim != 2 or not 0 < len(words) == len(matrix) == len(set(words)):
-        raise ValueError(f"{len(words)} words, of which {len(set(words))} differ, for an array {list(matrix.shape)}")
+        raise ValueError(
+            f"required words that differ, one for each row of an array [V, D], got {len(words)} words, of which "
+            f"{len(set(words))} differ, for {list(matrix.shape)}"
+        )
     matrix = np.ascontiguousarray(matrix, "<f4")
     if not np.isfinite(matrix).all():
-        raise ValueError("vectors that are not finite")
+        raise ValueError("required vectors of finite numbers, got some that are not")
     return matrix
 
 

@@ -41,7 +41,11 @@ class Vocabulary:
     """The words that have a row of their own, by row; row 0 is padding, row 1 any other word."""
 
     def __init__(self, words: Sequence[str], normalization: Normalization) -> None:
-        """Make one of all its words in the order of their rows, the two reserved ones first."""
+        """Make one of all its words in the order of their rows, the two reserved ones first.
+
+        Raises:
+          ValueError: the reserved ones are not first, or a word occurs twice.
+        """
         if tuple(words[:2]) != _RESERVED or len(set(words)) != len(words):
             raise ValueError(f"a vocabulary must begin with {', '.join(_RESERVED)} and name no word twice")
         self.words = tuple(words)

@@ -56,6 +56,9 @@ class Initializers:
 
         log_odds makes the softmax of the biases the tags' shares of the training data, each counted once more so that a
         tag that never occurs has a finite one; the first steps need not learn that most words are O.
+
+        Raises:
+          ValueError: log_odds without a count for each of L tags.
         """
         if self.config.output_bias == "zeros":
             return jnp.zeros(tags, dtype)

@@ -22,12 +22,12 @@ from windownet.interrupts import Interrupts
 from windownet.metrics import METRICS
 from windownet.pretrain import text as text_module
 from windownet.pretrain.log import PretrainLog
-from windownet.pretrain.settings import PretrainConfig, PretrainSection
 from windownet.pretrain.step import State, Step
 from windownet.pretrain.stream import Stack, Stream
 from windownet.pretrain.text import Text
 from windownet.resume import CONFIG, require_run, require_same_config
 from windownet.run_folder import CHECKPOINTS, TEXT, VECTORS
+from windownet.schema.pretrain import PretrainConfig, PretrainSection
 
 _KEPT = 2
 # Of a million words of an encyclopaedia, 100 blocks of 8192 were just enough for numbers to come together, and no more.

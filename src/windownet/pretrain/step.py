@@ -14,8 +14,8 @@ from windownet.optim.rowwise import rowwise
 from windownet.pretrain import sampler
 from windownet.pretrain.block import Block
 from windownet.pretrain.ranking import Ranking
-from windownet.pretrain.settings import PretrainSection
 from windownet.pretrain.skipgram import SkipGram
+from windownet.schema.pretrain import PretrainSection
 
 # The rate that a run ends with, as a share of that which it begins with.
 _LAST_RATE = 1e-3

@@ -16,4 +16,6 @@ Nonlinearity = Literal[
     "softplus",
 ]
 Scheme = Literal["IO", "IOB1", "IOB2", "BIOES"]
+Separator = Literal["whitespace", "tab", "space"]
+TagFormat = Literal["column", "jsonl", "text"]
 VectorFormat = Literal["glove", "word2vec", "word2vec-binary", "npy", "safetensors"]

@@ -102,7 +102,7 @@ class Config(Schema):
         w = self.words
         if w.unfreeze_after and w.update == "freeze":
             raise ValueError(
-                f"words.unfreeze_after: required words.update = 'fine-tune' with it, got 'freeze' and "
+                f"words.unfreeze_after: required words.update = 'fine-tune' or 'auto' with it, got 'freeze' and "
                 f"{w.unfreeze_after}; leave one of them out"
             )
         if w.unfreeze_after >= self.train.epochs:

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from windownet.schema.choices import Scheme, VectorFormat
+from windownet.schema.choices import Scheme, Separator, VectorFormat
 from windownet.schema.section import Count, Section
 
 
@@ -31,7 +31,7 @@ class DataConfig(Section):
     drop_types: tuple[str, ...] = Field((), description="entity types whose mentions are read as no mention")
     word_column: int = Field(0, description="columns: number of the word's column from 0; negative: from the end")
     tag_column: int = Field(-1, description="columns: number of the tag's column from 0; negative: from the end")
-    separator: Literal["whitespace", "tab", "space"] = Field("whitespace", description="columns: what parts them")
+    separator: Separator = Field("whitespace", description="columns: what parts them")
     comment: str = Field("", description="columns: lines that begin with this are comments; empty: there are none")
     document_marker: str = Field("-DOCSTART-", description="columns: a row with this word parts documents")
     empty_word: str = Field("", description="stands for a word of nothing but blanks; empty: such a word is an error")

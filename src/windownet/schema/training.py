@@ -45,7 +45,7 @@ class OptimizerConfig(Section):
         "nadam",
         "radam",
         "lion",
-    ] = Field("adam", description="which one")
+    ] = Field("adam", description="which one; adam and adamw are the same, since weight_decay is decoupled in all")
     learning_rate: float = Field(1e-3, gt=0, description="peak rate; the schedule scales it")
     momentum: Rate = Field(0.9, description="momentum, nesterov: share of the last update kept")
     decay: Rate = Field(0.9, description="rmsprop, adadelta: decay of the mean squares")
@@ -57,7 +57,7 @@ class OptimizerConfig(Section):
     eps: float = Field(
         1e-8,
         gt=0,
-        description="adagrad, rmsprop, adadelta, adam, adamw, nadam, radam: added to the root",
+        description="adam, adamw, nadam, radam: added to the root; adagrad, rmsprop, adadelta: under it",
     )
     weight_decay: float = Field(
         0.0, ge=0, lt=1, description="decoupled: share of the weights taken off in each step, times the rate"

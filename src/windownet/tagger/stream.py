@@ -18,8 +18,6 @@ from windownet.data.tags import Span, encode, spans
 from windownet.data.tokens import Token, tokenize
 from windownet.tagger.tagger import Tagger
 
-FORMATS = ("column", "jsonl", "text")
-
 Write = Callable[[bytes], object]
 T = TypeVar("T")
 

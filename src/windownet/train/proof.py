@@ -20,7 +20,7 @@ _WINDOWS = 64
 
 
 def prove(config: Config, console: Console) -> Report:
-    """Check every parameter of the config's network in float64, with its dropout on.
+    """Check the gradient of every parameter of the config's network in float64, with its dropout on.
 
     Raises:
       InputError: the config's data cannot be read.

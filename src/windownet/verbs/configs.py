@@ -35,7 +35,7 @@ def show(config: Path, settings: tuple[str, ...]) -> None:
     from windownet.settings.fields import unused
 
     if config_module.verb_of(config) == "pretrain":
-        from windownet.pretrain.settings import PretrainConfig
+        from windownet.schema.pretrain import PretrainConfig
 
         click.echo(config_module.load_as(PretrainConfig, config, settings).to_toml(), nl=False)
         return
@@ -60,8 +60,8 @@ def diff(first: Path, second: Path) -> None:
 
     from windownet import config as config_module
     from windownet.errors import InputError
-    from windownet.pretrain.settings import PretrainConfig
     from windownet.schema.config import Config
+    from windownet.schema.pretrain import PretrainConfig
     from windownet.settings import difference
 
     files = difference.file(first), difference.file(second)

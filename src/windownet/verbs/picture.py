@@ -34,7 +34,7 @@ def blank(option: str, height: float) -> Any:
         from matplotlib.figure import Figure
     except ImportError:
         raise InputError(
-            f"{option}: required matplotlib, which is not installed; install windownet[bench], or leave {option} out"
+            f"{option}: required matplotlib, which is not installed; install windownet[figures], or leave {option} out"
         ) from None
     return Figure(figsize=(_WIDTH, height), layout="constrained")
 

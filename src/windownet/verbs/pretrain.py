@@ -20,8 +20,8 @@ def pretrain(
 
     from windownet import config as config_module, run_folder
     from windownet.pretrain import loop
-    from windownet.pretrain.settings import PretrainConfig
     from windownet.resume import CONFIG
+    from windownet.schema.pretrain import PretrainConfig
 
     if resume is not None:
         settings = arguments.to_resume(resume, config, settings, run_dir, replace, loop.FREE)

@@ -3,11 +3,12 @@
 import json
 import sys
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, get_args
 
 import click
 
 from windownet.errors import InputError
+from windownet.schema.choices import TagFormat
 from windownet.verbs import streams
 from windownet.verbs.arguments import PATH
 
@@ -57,7 +58,7 @@ def evaluate(run: Path, file: str, settings: tuple[str, ...], as_json: bool) -> 
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["column", "jsonl", "text"]),
+    type=click.Choice(get_args(TagFormat)),
     default="column",
     show_default=True,
     help="What to write: a word and its tag a row, a JSON object a sentence, or the text with [mentions](TYPE).",

@@ -1,4 +1,4 @@
-"""The config of `pretrain`."""
+"""The config of `pretrain`: word vectors from raw text."""
 
 from typing import Any, Literal
 
