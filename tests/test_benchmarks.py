@@ -98,7 +98,7 @@ def test_what_data_is_missing_is_skipped_or_refused(
 ) -> None:
     monkeypatch.setattr("sys.argv", ["benchmarks/data_sets.py"])
     page = tmp_path / "page.md"
-    page.write_text("<!-- data_sets -->\n<!-- end of data_sets -->\n")
+    page.write_text("<!-- data_sets -->\n\n<!-- end of data_sets -->\n")
     data(tmp_path)
     given = ["--data", str(tmp_path)]
     # WikiGold has no test part.
