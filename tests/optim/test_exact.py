@@ -21,6 +21,17 @@ def begin(inner: optax.GradientTransformation, closed: Missed | None = None, **o
     return rowwise(inner, "exact", tables=["table"], missed=closed, **options).init(PARAMS)
 
 
+def over_the_largest(updates: Any, state: Any, params: Any) -> Any:
+    """Updates over their largest, or over 1e6, by a reduction that jax has no name for."""
+
+    def scaled(x: jax.Array) -> jax.Array:
+        return x / jax.lax.reduce(
+            x, jnp.asarray(1e6, x.dtype), lambda a, b: jnp.where(a > b, a, b), tuple(range(x.ndim))
+        )
+
+    return jax.tree.map(scaled, updates), state
+
+
 def jitted(inner: optax.GradientTransformation) -> optax.GradientTransformation:
     return optax.GradientTransformation(inner.init, jax.jit(inner.update))
 
@@ -52,8 +63,14 @@ def looped(inner: optax.GradientTransformation) -> optax.GradientTransformation:
         optax.chain(optax.lion(1e-2), optax.masked(optax.clip_by_global_norm(1e6), {"table": True, "bias": False})),
         jitted(optax.chain(optax.lion(1e-2), optax.clip_by_global_norm(1e6))),
         looped(optax.chain(optax.lion(1e-2), optax.clip_by_global_norm(1e6))),
+        optax.chain(
+            optax.trace(0.9), optax.GradientTransformation(lambda params: optax.EmptyState(), over_the_largest)
+        ),
     ],
-    ids=["lamb", "lars", "fromage", "adafactor", "columns", "block", "moments", "adam", "lion", "jitted", "looped"],
+    ids=[
+        *("lamb", "lars", "fromage", "adafactor", "columns", "block", "moments"),
+        *("adam", "lion", "jitted", "looped", "reduced"),
+    ],
 )
 def test_rows_that_depend_on_one_another(inner: optax.GradientTransformation) -> None:
     with pytest.raises(TypeError, match="updates of each row of table 'table' that depend on that row alone, got some"):

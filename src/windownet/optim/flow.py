@@ -91,20 +91,20 @@ def _beyond(equation: JaxprEqn, given: list[Dependence], rows: int) -> list[Depe
         branches = [_through(branch.jaxpr, given[1:], rows) for branch in equation.params["branches"]]
         return [_join([given[0], *outcomes]) for outcomes in zip(*branches, strict=True)]
     programs = [p for value in equation.params.values() for p in _programs(value)]
-    sides = len(equation.invars), len(equation.outvars)
-    if len(programs) == 1 and (len(programs[0].invars), len(programs[0].outvars)) == sides and not _loops(equation):
-        return _through(programs[0], given, rows)
-    if programs:
-        # Of a loop all that comes out may depend on all that goes in, and again on what came out.
+    if equation.primitive.name in ("scan", "while"):
+        # All that comes out of a loop may depend on all that goes in, and again on what came out.
         everything = _join(given)
         for _ in range(2):
             ends = [end for p in programs for end in _through(p, [everything] * len(p.invars), rows)]
             everything = _join([everything, *ends])
-        return [everything] * sides[1]
+        return [everything] * len(equation.outvars)
+    # A call, unlike a reduction, has a program of its own arguments.
+    if len(programs) == 1 and _shapes(programs[0].invars) == _shapes(equation.invars):
+        return _through(programs[0], given, rows)
     keeps_rows = all(_has_rows(v, rows) for v in equation.outvars)
     inputs = zip(equation.invars, given, strict=True)
     met = [d if keeps_rows or not _has_rows(v, rows) else dict.fromkeys(d, True) for v, d in inputs]
-    return [_join(met)] * sides[1]
+    return [_join(met)] * len(equation.outvars)
 
 
 def _programs(value: Any) -> list[Jaxpr]:
@@ -115,8 +115,8 @@ def _programs(value: Any) -> list[Jaxpr]:
     return [value] if isinstance(value, Jaxpr) else []
 
 
-def _loops(equation: JaxprEqn) -> bool:
-    return equation.primitive.name in ("scan", "while")
+def _shapes(variables: Sequence[Any]) -> list[tuple[int, ...]]:
+    return [v.aval.shape for v in variables]
 
 
 def _has_rows(variable: Any, rows: int) -> bool:
