@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from windownet import config as config_module, experiment
+from windownet import config as config_module, experiment, run_folder
 from windownet.errors import InputError
 from windownet.pretrain import loop
 from windownet.schema.config import Config
@@ -91,11 +91,12 @@ def config(args: argparse.Namespace, *smaller: str) -> Config:
 
 
 def vectors_of(sentences: Iterable[str], folder: Path) -> Path:
-    """A file of word vectors that `windownet pretrain` learns from these sentences, in `folder`."""
+    """A file of word vectors that `windownet pretrain` learns from these sentences, in `folder/pretrain`."""
     (folder / "raw.txt").write_text("".join(f"{sentence}\n" for sentence in sentences), encoding="utf-8")
     given = ["text.source=files", f"text.root={folder}", "text.files=['raw.txt']", "pretrain.width=50"]
     settings = config_module.load_as(PretrainConfig, ROOT / "configs" / "pretrain_demo.toml", given)
-    return loop.pretrain(settings, folder, console()).folder / "vectors.safetensors"
+    run_folder.create(run := folder / "pretrain", settings.to_toml())
+    return loop.pretrain(settings, run, console()).folder / "vectors.safetensors"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -77,12 +77,12 @@ def best(curves: list[Curve]) -> Curve:
 
 def verdict(curves: list[Curve]) -> str:
     ranked = sorted(curves, key=lambda c: float(np.mean(c.last)))
-    first, plain = ranked[0], next(c for c in curves if c.name == PLAIN)
+    epochs, first, plain = len(ranked[0].losses[0]), ranked[0], next(c for c in curves if c.name == PLAIN)
     level = [c.name for c in ranked[1:] if not _lecture.apart(c.last, first.last)]
     faster = [c.name for c in ranked if c.name != PLAIN and _lecture.apart(plain.last, c.last)]
     slower = [c.name for c in ranked if c.name != PLAIN and _lecture.apart(c.last, plain.last)]
     return (
-        f"After {len(first.losses[0])} epochs {first.name} has the least training loss "
+        f"After {epochs} epoch{'s'[: epochs > 1]} {first.name} has the least training loss "
         f"({_lecture.plus_minus(first.last, 3)})"
         + (f", which the seeds do not tell from {', '.join(level)}" if level else ", apart from all others")
         + f". Plain SGD at its best rate has {_lecture.plus_minus(plain.last, 3)}; "

@@ -117,17 +117,41 @@ def test_a_wrong_number_of_the_graph_is_said(number: int, change: dict[str, floa
     assert claim in wrong
 
 
-def test_the_graph_from_end_to_end(tmp_path: Path) -> None:
-    document = tmp_path / "page.md"
-    document.write_text("above\n<!-- graph_by_hand -->\n<!-- end of graph_by_hand -->\nbelow\n")
-    script = [sys.executable, ROOT / "scripts" / "graph_by_hand.py"]
-    done = subprocess.run([*script, "--document", document], capture_output=True, text=True, check=False)
+SMALL = ["--seeds", "2", "train.epochs=1"]
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "told"),
+    [
+        ("graph_by_hand", [], "f = 6; df/dx = 2, df/dy = 5, df/dz = 0."),
+        ("numeric_gradient", [], "The two-sided quotient is the better one"),
+        ("overfitting", SMALL, "does NOT rise"),
+        ("nonlinearities", SMALL, "dev F1"),
+        ("initialization", SMALL, "with sigmoid they moved, all hidden units alike to the bit"),
+        ("optimizers", SMALL, "After 1 epoch"),
+        ("learning_rates", SMALL, "The best constant rate is"),
+        ("word_vectors_move", ["--seeds", "2", "--epochs", "1"], "television stayed where it was, to the bit"),
+    ],
+)
+def test_a_script_from_end_to_end(tmp_path: Path, name: str, given: list[str], told: str) -> None:
+    document, figure = tmp_path / "page.md", tmp_path / "drawn.png"
+    document.write_text(f"above\n<!-- {name} -->\n<!-- end of {name} -->\nbelow\n")
+    script = [sys.executable, ROOT / "scripts" / f"{name}.py", *given]
+    done = subprocess.run(
+        [*script, "--document", document, "--figure", figure], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
-    assert "f = 6; df/dx = 2, df/dy = 5, df/dz = 0." in done.stdout
+    assert told in done.stdout
     text = document.read_text()
     assert done.stdout.strip() in text
     assert text.startswith("above\n") and text.endswith("below\n")
+    assert figure.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_document_without_a_place_is_told(tmp_path: Path) -> None:
+    document = tmp_path / "page.md"
     document.write_text("no place")
+    script = [sys.executable, ROOT / "scripts" / "graph_by_hand.py"]
     lost = subprocess.run([*script, "--document", document], capture_output=True, text=True, check=False)
     assert lost.returncode == 2 and "<!-- graph_by_hand -->" in lost.stderr
 

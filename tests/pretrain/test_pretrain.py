@@ -272,6 +272,8 @@ def test_a_folder_that_another_config_has_come_to_is_left_to_it(folder):
     with pytest.raises(InputError, match=r"config.toml: required pretrain.seed = 0, .* got 1"):
         loop.pretrain(asked, folder / "raced", Console(file=io.StringIO()))
     assert sorted(path.name for path in (folder / "raced").iterdir()) == ["config.toml", "metrics.jsonl"]
+    with pytest.raises(InputError, match=r"never made: required a run folder, found nothing there"):
+        loop.pretrain(asked, folder / "never made", Console(file=io.StringIO()))
 
 
 def same(folder, one, other):

@@ -89,19 +89,20 @@ def _files(config: PretrainConfig) -> list[Path]:
 
 
 def pretrain(config: PretrainConfig, folder: Path, console: Console, *, resume: bool = False) -> Result:
-    """Run `pretrain` in a folder that holds its config.
+    """Run `pretrain` in a folder of its own.
 
     Args:
       config: the run's.
-      folder: a run folder with `config.toml`.
+      folder: a run folder that `run_folder.create` made.
       console: where to show how it goes.
       resume: go on from the last checkpoint, if there is one.
 
     Raises:
       RefusedTextError: the text cannot be used, or is of more blocks than can be counted.
-      InputError: the loss is not finite, or the folder can no longer be written.
+      InputError: the folder is no run's of this config, the loss is not finite, or the folder can no longer be written.
       KeyboardInterrupt: its text says what is kept.
     """
+    require_run(folder, "pretrain")
     run = _Run(config, folder, PretrainLog(folder / METRICS, console))
     try:
         return run.run(resume)
