@@ -307,6 +307,40 @@ def test_a_disk_that_fills_up_leaves_the_last_model_and_names_it(corpus, train, 
     assert invoke("evaluate", run, corpus / "test.conll", "--json").exit_code == 0
 
 
+def test_a_disk_that_is_full_at_once_is_named_with_what_to_do(corpus, train, monkeypatch):
+    with full_disk(monkeypatch, "write_bytes", 1):
+        message = answer(train())
+    run = corpus / "run"
+    assert message == (
+        f"{run}: cannot be written: No space left on device; no epoch was finished, so no model is kept; when it can be, "
+        f"begin again with `windownet train --resume {run}`"
+    )
+    assert invoke("train", "--resume", run).exit_code == 0
+    assert invoke("evaluate", run, corpus / "test.conll", "--json").exit_code == 0
+
+
+def test_an_empty_name_is_not_the_current_folder(train):
+    refused = train(run_dir="")
+    assert refused.exit_code == 2
+    assert "Invalid value for '--run-dir': required a file or folder, got an empty name" in refused.stderr
+
+
+def test_a_blank_at_the_end_of_a_row_is_told_from_a_tag(corpus, train):
+    for part in ("train", "dev", "test"):
+        (corpus / f"{part}.conll").write_text(GOOD.replace("\t", " ").replace("Oslo B-LOC", "Oslo B-LOC "))
+    message = answer(train("data.separator=space"))
+    assert message.endswith(
+        ", got ''; set data.separator=whitespace, if blanks end its rows, or data.tag_column to its tags"
+    )
+    assert train("data.separator=whitespace").exit_code == 0
+
+
+def test_a_part_that_is_not_there_may_be_left_out(corpus, train):
+    (corpus / "dev.conll").unlink()
+    assert answer(train()).endswith("to the folder that it is in, or leave it out by data.dev=")
+    assert train("data.dev=").exit_code == 0
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 def test_output_that_cannot_be_written_is_answered(finished):
     # As people have it: output to a file waits in a buffer, and is written once more at exit.

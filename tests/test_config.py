@@ -278,7 +278,7 @@ def test_what_the_file_has_wrong_is_blamed_on_the_file():
     [
         (None, "required a config file, found none; see configs/ for examples"),
         ("folder", "required a config file, got a directory; name a .toml file"),
-        (b"\xff", "required UTF-8 text, got byte 0xff"),
+        (b"[train]\n\xff", "required UTF-8 text, got byte 0xff; save it as UTF-8"),
         (b"[train", "required TOML; "),
         (b"x = ", "required TOML; "),
         (b"a\0b", "required TOML; "),
@@ -293,7 +293,8 @@ def test_files_that_are_no_configs(tmp_path, content, message):
         path.write_bytes(content)
     with pytest.raises(InputError) as caught:
         load(path)
-    assert str(caught.value).startswith(f"{path}: {message}")
+    where = f"{path}:2" if content == b"[train]\n\xff" else path
+    assert str(caught.value).startswith(f"{where}: {message}")
     assert "\n" not in str(caught.value)
 
 

@@ -52,11 +52,14 @@ def read(path: str | Path) -> dict[str, Any]:
     except IsADirectoryError:
         raise InputError(f"{path}: required a config file, got a directory; name a .toml file") from None
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: required UTF-8 text, got byte {error.object[error.start]:#04x}") from None
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise InputError(
+            f"{path}:{line}: required UTF-8 text, got byte {error.object[error.start]:#04x}; save it as UTF-8"
+        ) from None
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{path}: required TOML; {error}") from None
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+        raise InputError(f"{path}: cannot be read: {error.strerror}; check who may read it") from None
 
 
 def verb_of(path: Path) -> Literal["train", "pretrain"]:

@@ -1,5 +1,6 @@
 """The checker on functions of one's own: what a rule owes where jax's own derivative is the only other authority."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -231,3 +232,95 @@ def test_complex_numbers_are_refused(call: Callable[[], Any], message: str) -> N
     with pytest.raises(TypeError, match=message) as caught:
         call()
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_gradient_that_is_nan_where_the_function_has_a_slope_is_wrong() -> None:
+    # jax's own derivative is NaN there too, so only differences tell.
+    def root(x: Any) -> Any:
+        return jnp.where(x > 0, jnp.sqrt(x), 0.0)
+
+    report = check_custom_vjp(_by_jax(root), np.array([-1.0, 0.25, 0.75]))
+    assert str(report.worst).startswith("x[0]: central differences: hand nan, required 0 ")
+
+    def log(params: Any) -> Any:
+        return ops.sum(ops.where(np.arange(600) != 500, ops.log(params["x"]), np.zeros(600)))
+
+    x = np.linspace(0.5, 1, 600)
+    check_gradients(log, {"x": x}).raise_if_wrong()
+    x[500] = 0
+    worst = str(check_gradients(log, {"x": x}).worst)
+    assert worst.startswith("x[500]: central differences: hand nan, required 0 "), worst
+
+
+@pytest.mark.parametrize(("share", "wrong"), [(True, set()), (False, {"kinks together"})])
+@pytest.mark.parametrize(("groups", "ties"), [(1, 20), (9, 9), (12, 2)])
+def test_a_tie_of_many_is_one_tie(groups: int, ties: int, share: bool, wrong: set[str]) -> None:
+    x = np.random.default_rng(0).standard_normal((groups, 3 * ties))
+    x[:, :ties] = 3
+
+    def rule(g: Any, x: Any) -> tuple[Any]:
+        most = (x == x.max(-1, keepdims=True)).astype(x.dtype)
+        return (g * (most / most.sum(-1, keepdims=True) if share else most),)
+
+    assert _witnesses(check_custom_vjp((lambda x: x.max(-1).sum(), rule), x)) == wrong
+
+
+def test_a_symmetry_by_chance_owes_no_order() -> None:
+    def path(table: Any, tags: Any) -> Any:
+        return table[tags[:-1], tags[1:]].sum()
+
+    def rule(g: Any, table: Any, tags: Any) -> tuple[Any, None]:
+        return jnp.zeros_like(table).at[tags[:-1], tags[1:]].add(g), None
+
+    report = check_custom_vjp((path, rule), np.zeros((3, 3)), np.array([0, 1, 2, 0, 0]))
+    report.raise_if_wrong()
+    assert report.duties["order of duplicates"] is None
+
+
+def test_none_is_the_cotangent_of_an_argument_without_floats() -> None:
+    def scaled(x: Any, bias: Any, ids: Any) -> Any:
+        return x * ids["a"].astype(x.dtype) + (0 if bias is None else bias)
+
+    def rule(g: Any, x: Any, bias: Any, ids: Any) -> tuple[Any, None, None]:
+        return g * ids["a"].astype(g.dtype), None, None
+
+    arguments = None, {"a": np.arange(3), "b": np.arange(2)}
+    check_custom_vjp((scaled, rule), np.ones(3), *arguments).raise_if_wrong()
+    wrong = check_custom_vjp((scaled, lambda g, x, bias, ids: (None, None, None)), np.ones(3), *arguments)
+    assert "cotangent of x: required float64[3], got None" in str(wrong.worst)
+
+
+def _newton(x: Any) -> Any:
+    return jax.lax.while_loop(lambda y: jnp.abs(y * y - x) > 1e-12, lambda y: (y + x / y) / 2, x + 1)
+
+
+def _softmax_in_float32(x: Any) -> Any:
+    return jax.nn.softmax(x.astype(jnp.float32)).astype(x.dtype)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: check_custom_vjp((_newton, lambda g, x: (g / (2 * _newton(x)),)), 2.0), "jax.vjp can differentiate"),
+        (
+            lambda: check_custom_vjp(_by_jax(_softmax_in_float32), X.astype(np.float32)),
+            "computes in its arguments' dtype is required",
+        ),
+        (
+            lambda: check_gradients(lambda p: ops.sum(p["w"]), {"w": X}, reference=lambda p: jnp.sum(p["v"])),
+            "the reference must take the loss's params; of these it raised KeyError: 'v'",
+        ),
+        (lambda: check_gradients(lambda p: jnp.sum(p["w"]), {"w": X}), "a loss in windownet's ops is required"),
+        (lambda: check_gradients(lambda p: "loss", {"w": X}), "must return one floating scalar, got str"),
+    ],
+)
+def test_what_cannot_be_checked_is_refused_by_name(call: Callable[[], Any], message: str) -> None:
+    with pytest.raises(TypeError, match=re.escape(message)):
+        call()
+
+
+def test_rows_that_a_table_has_not_are_refused() -> None:
+    with pytest.raises(ValueError, match="rows 0 to 3 of leaf t are required, got 9"):
+        check_gradients(
+            lambda p: ops.sum(ops.take_rows(p["t"], np.arange(3))), {"t": X}, rows={"t": np.array([0, 1, 2, 9])}
+        )

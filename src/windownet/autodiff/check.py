@@ -38,7 +38,7 @@ from windownet.autodiff.proof.problem import (
 )
 from windownet.autodiff.proof.recorded import examine_ops
 from windownet.autodiff.proof.subjects import function_problem, model_problem, op_problem
-from windownet.autodiff.proof.verdicts import EXACT, MAX_KINK_SHARE, ROUNDINGS, errors, natural_size
+from windownet.autodiff.proof.verdicts import EXACT, MAX_KINK_SHARE, ROUNDINGS, errors, moved_by_rounding, natural_size
 from windownet.autodiff.report import Comparison, LeafReport, Report, worst_of
 
 VALUE = "value"
@@ -60,8 +60,8 @@ def check_op(op: graph.Op, *inputs: Any, seed: int = 0, **static: Any) -> Report
       A report with one row a floating input, named as the op's forward names it, and the rule's duties.
 
     Raises:
-      TypeError: `op` is not an op, no input is floating, one is complex, or the forward does not return one floating
-        array that follows its inputs' dtype.
+      TypeError: `op` is not an op, no input is floating, one is complex, jax.vjp cannot differentiate the forward, or
+        it does not compute in its inputs' dtype and return one floating array of it.
       ValueError: the forward is not deterministic.
     """
     if not isinstance(op, graph.Op):
@@ -84,8 +84,8 @@ def check_custom_vjp(f: Any, *args: Any, seed: int = 0) -> Report:
       A report with one row a floating leaf of the arguments, and the rule's duties.
 
     Raises:
-      TypeError: `f` is neither, no leaf is floating, a leaf or an output is complex, or the function does not return
-        floating arrays that follow its arguments' dtype.
+      TypeError: `f` is neither, no leaf is floating, a leaf or an output is complex, jax.vjp cannot differentiate the
+        forward, or it does not compute in its arguments' dtype and return floating arrays of it.
       ValueError: the function is not deterministic.
     """
     with float64_on_host():
@@ -122,7 +122,7 @@ def check_gradients(
       TypeError: a leaf is not floating, the loss is not one floating scalar that follows its parameters' dtype, or
         `reference` does not take the same arguments.
       ValueError: the loss is not finite or not deterministic; or `rows` leaves out a row that it reads, or names an
-        unknown leaf.
+        unknown leaf or a row that its leaf has not.
     """
     with float64_on_host():
         rng = np.random.default_rng(seed)
@@ -186,7 +186,22 @@ def _check_rule(problem: Problem, seed: int) -> Report:
         NON_FINITE: non_finite(problem, hand, witness, g, gradients, rng),
         **dict(in_dtypes(problem, (jnp.float32, jnp.bfloat16), g, hand, gradients)),
     }
-    return _of_op(problem.op, Report(problem.subject, seed, leaves, found))
+    report = _of_op(problem.op, Report(problem.subject, seed, leaves, found))
+    if not report.ok:
+        _require_float64_inside(problem)
+    return report
+
+
+def _require_float64_inside(problem: Problem) -> None:
+    # What rounds to float32 inside has no slope at a small step, and a right rule would be called wrong.
+    y = flat(evaluate(problem.forward, [x * (1 + 1e-3 * np.pi) for x in problem.leaves], problem.others))
+    with np.errstate(over="ignore"):
+        rounded = y.astype(np.float32)
+    if np.isfinite(rounded).all() and np.array_equal(y, rounded) and not np.array_equal(y, np.round(y)):
+        raise TypeError(
+            f"{problem.subject}: a function that computes in its arguments' dtype is required; of float64 it gives "
+            "numbers with float32's digits; let what it casts to inside be at least as wide as its arguments"
+        )
 
 
 def _of_op(op: str, report: Report) -> Report:
@@ -221,14 +236,16 @@ def _on_device(problem: Problem) -> tuple[list[Any], list[Any]]:
 def _gradients(
     problem: Problem, by_hand: list[Floats], witness: Callable[..., Any], g: list[Floats], value: Floats
 ) -> Gradients:
-    by_jax = evaluate(witness, problem.leaves, problem.others, g)
-    moved = [np.zeros_like(x) for x in by_jax]
-    for n in range(2):
-        near = evaluate(witness, jittered(problem.leaves, n), problem.others, jittered(g, n + 2))
-        with np.errstate(invalid="ignore"):
-            moved = [np.maximum(m, np.abs(a - b)) for m, a, b in zip(moved, near, by_jax, strict=True)]
-    # Of two draws an entry may see nothing by chance; its neighbours tell.
-    moved = [np.maximum(m, _mean(m)) for m in moved]
+    try:
+        by_jax = evaluate(witness, problem.leaves, problem.others, g)
+    except Exception as error:
+        raise TypeError(
+            f"{problem.subject}: a forward that jax.vjp can differentiate is required, as the second witness; it "
+            f"raised {type(error).__name__}: {str(error).strip().splitlines()[0]}. Pass the pair (forward, vjp) with "
+            "a forward that it can, such as a lax.scan of fixed length in place of a while_loop"
+        ) from error
+    near = [evaluate(witness, jittered(problem.leaves, n), problem.others, jittered(g, n + 2)) for n in range(2)]
+    moved = moved_by_rounding(by_jax, near)
     units = [natural_size(largest(flat(g)), largest(value), largest(x)) for x in problem.leaves]
     # Where a function is saturated its gradient does not tell how steep it is; nearer to zero it does.
     nearer = evaluate(witness, [_NEARER * x for x in problem.leaves], problem.others, g)
@@ -236,18 +253,18 @@ def _gradients(
     return Gradients(by_hand, by_jax, moved, units, natural)
 
 
-def _mean(x: Floats) -> float:
-    finite = x[np.isfinite(x)]
-    return float(finite.mean()) if finite.size else 0.0
-
-
 def _touched(problem: Problem, rows: Mapping[str, Any]) -> dict[str, np.ndarray[Any, Any]]:
     if unknown := sorted(set(rows) - set(problem.names)):
         raise ValueError(f"rows: the name of a leaf is required ({', '.join(problem.names)}), got {', '.join(unknown)}")
+    touched = {name: np.unique(np.asarray(ids)) for name, ids in rows.items()}
     for name, leaf in zip(problem.names, problem.leaves, strict=True):
-        if name in rows and leaf.ndim != 2:
+        if name not in touched:
+            continue
+        if leaf.ndim != 2:
             raise ValueError(f"rows: a table [V, D] is required, leaf {name} has shape {list(leaf.shape)}")
-    return {name: np.unique(np.asarray(ids)) for name, ids in rows.items()}
+        if (outside := touched[name][(touched[name] < 0) | (touched[name] >= len(leaf))]).size:
+            raise ValueError(f"rows: rows 0 to {len(leaf) - 1} of leaf {name} are required, got {outside[0]}")
+    return touched
 
 
 def _require_deterministic(problem: Problem, differences: Differences, traced: bool) -> None:

@@ -120,6 +120,8 @@ def stream(lines: Iterable[bytes], name: str, format: ColumnFormat) -> Iterator[
                     continue
                 if wrong := problem(tag, format.scheme):
                     advice = remedy(tag) or "set data.scheme or data.tag_column to what the file has"
+                    if not tag and format.separator == "space":
+                        advice = "set data.separator=whitespace, if blanks end its rows, or data.tag_column to its tags"
                     raise InputError(f"{name}:{line}: {wrong}; {advice}")
                 valid.add(tag)
             tags = to_iob2(written, format.scheme, format.drop_types)

@@ -77,7 +77,7 @@ def _require_file(config: DataConfig, key: str) -> None:
         return
     raise InputError(
         f"data.{key}: required a file, {came}: {file}; set data.{key} to its name and data.root, now {config.root!r}, "
-        "to the folder that it is in"
+        "to the folder that it is in" + ("" if key == "train" else f", or leave it out by data.{key}=")
     )
 
 

@@ -167,7 +167,7 @@ def _read(path: Path) -> bytes:
     except FileNotFoundError:
         raise InputError(f"{path}: required in a model folder, found none; copy or train the model again") from None
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+        raise InputError(f"{path}: cannot be read: {error.strerror}; check who may read it") from None
 
 
 def _checksum(data: bytes) -> str:

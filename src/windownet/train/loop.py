@@ -1,6 +1,7 @@
 """The epochs of a run: train, score on dev, keep the best and the last model."""
 
 import json
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -123,7 +124,9 @@ class _Run:
         except OSError as error:
             if error is self._log.foreign:
                 raise
-            raise InputError(f"{self._folder}: cannot be written: {error.strerror or error}; {self._kept()}") from error
+            begin = f"; when it can be, begin again with `windownet train --resume {shlex.quote(str(self._folder))}`"
+            kept = self._kept() + ("" if self._checkpoints.kept else begin)
+            raise InputError(f"{self._folder}: cannot be written: {error.strerror or error}; {kept}") from error
 
     def _run(self, resume: bool) -> Result:
         if not resume:

@@ -8,7 +8,16 @@ import click
 
 from windownet.errors import InputError
 
-PATH = click.Path(path_type=Path)
+
+class _Path(click.Path):
+    # Of an empty name, as an unset variable of a shell leaves it, pathlib makes the current folder.
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("required a file or folder, got an empty name", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+PATH = _Path(path_type=Path)
 
 
 def of_a_run(verb: Callable[..., Any]) -> Callable[..., Any]:

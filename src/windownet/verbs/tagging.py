@@ -138,4 +138,4 @@ def _open(file: str) -> BinaryIO:
     except IsADirectoryError:
         raise InputError(f"{file}: required a file, got a directory; name a file in it") from None
     except OSError as error:
-        raise InputError(f"{file}: cannot be read: {error.strerror}") from None
+        raise InputError(f"{file}: cannot be read: {error.strerror}; check who may read it") from None

@@ -38,13 +38,17 @@ class Probe(NamedTuple):
 
 
 class Slopes(NamedTuple):
-    """Difference quotients of probes at their steps, arrays [probes, steps]; `noise` bounds what rounding adds."""
+    """Difference quotients of probes at their steps, arrays [probes, steps]; `noise` bounds what rounding adds.
+
+    `whole` is whether they have all outputs in them: one that is not finite at the leaves themselves has none.
+    """
 
     steps: Floats
     right: Floats
     left: Floats
     central: Floats
     noise: Floats
+    whole: bool = True
 
 
 class Differences:
@@ -132,7 +136,8 @@ class Differences:
         share = EPSILON * own.reshape(-1, 1) / (steps * weight.reshape(-1, 1))
         right, left, central, noise = quotients
         with np.errstate(invalid="ignore", over="ignore"):
-            return Slopes(steps, right, left, central, noise + share * np.abs(central))
+            noise = noise + share * np.abs(central)
+        return Slopes(steps, right, left, central, noise, bool(np.isfinite(self.value).all()))
 
     def _quotients(self, plus: Floats, minus: Floats, s: Floats) -> Floats:
         g = self._g

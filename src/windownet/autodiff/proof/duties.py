@@ -13,6 +13,7 @@ from windownet.autodiff.proof.problem import (
     Problem,
     evaluate,
     jit_quickly,
+    largest,
     place_of,
 )
 from windownet.autodiff.proof.verdicts import errors, exact_tolerance
@@ -100,10 +101,16 @@ def order_of_duplicates(
     outputs = [moves(x) for x in g]
     forward = jit_quickly(problem.forward)
     # Which floats go with the ids is not known, but it shows: in the right company the outputs only change places.
+    # At one point a function may be symmetric by chance, as at parameters of zeros, so another has to show it too.
+    elsewhere = [x + rng.standard_normal(x.shape) * max(1.0, largest(x)) for x in problem.leaves]
+    points = [(problem.leaves, value), (elsewhere, evaluate(forward, elsewhere, problem.others))]
     for company in ([moves(x) for x in problem.leaves], [False] * len(problem.leaves)):
-        leaves = permuted(problem.leaves, company)
-        y, expected = evaluate(forward, leaves, others), permuted(value, outputs)
-        if all(np.allclose(a, b, rtol=1e-9, atol=1e-12, equal_nan=True) for a, b in zip(y, expected, strict=True)):
-            again = evaluate(hand, leaves, others, permuted(g, outputs))
+        shown = (
+            np.allclose(a, b, rtol=1e-9, atol=1e-12, equal_nan=True)
+            for leaves, came in points
+            for a, b in zip(evaluate(forward, permuted(leaves, company), others), permuted(came, outputs), strict=True)
+        )
+        if all(shown):
+            again = evaluate(hand, permuted(problem.leaves, company), others, permuted(g, outputs))
             return same(ORDER, problem, again, permuted(gradients.hand, company), gradients, 1.0)
     return None

@@ -54,8 +54,11 @@ def judge_together(
     found = []
     for i in range(min(len(kinks), _JUDGED)):
         sharing = np.flatnonzero((reached & reached[i]).any(1))
-        if not 2 <= len(sharing) <= _SHARING:
+        if len(sharing) < 2:
             continue
+        if len(sharing) > _SHARING:
+            # Of too many, kinks that bend either way would hide each other.
+            sharing = np.append(rng.choice(sharing[sharing != i], _SHARING - 1, replace=False), i)
         weights = np.flatnonzero(reached[i])
         only = np.zeros(reached.shape[1])
         only[weights] = flat(g)[weights]

@@ -127,6 +127,7 @@ class _Leaf:
         order = order[self._sizes[order] > 0]
         n = _COORDINATES_OF_A_KIND
         drawn = [self._rng.choice(k, min(n, len(k)), replace=False) for k in (order, np.arange(size)) if len(k)]
+        drawn.append(np.flatnonzero(~np.isfinite(self._hand))[:n])
         chosen = [i for i in np.unique(np.concatenate([order[:n], order[-n:], *drawn])) if not self._unread(i)]
         return [*map(self._coordinate, chosen), *self._row_probes()]
 
@@ -178,6 +179,8 @@ class _Leaf:
         # The derivatives to either side of several kinks need not enclose a sum of slopes chosen for each, so along
         # more than a coordinate a kink is counted and left to the coordinates.
         judged = [v.comparison for v in verdicts if v.comparison.ok or not v.kink or v.comparison.place.startswith("[")]
+        # Of two that are infinitely wrong the coordinate says more than the direction that it spoils.
+        judged.sort(key=lambda c: not c.place.startswith("["))
         if self._error.size:
             error = self._error.copy()
             error[[i for i in self._questioned() if self._excused(i)]] = 0

@@ -97,14 +97,27 @@ def model_problem(
         return list(pull_back(g[0])[0])
 
     def record(leaves: Arrays, others: Arrays) -> Any:
-        return called(loss, [graph.record(x) for x in leaves], others)
+        try:
+            return called(loss, [graph.record(x) for x in leaves], others)
+        except TypeError as error:
+            if graph.Node.__qualname__ not in str(error) or "windownet's ops" in str(error):
+                raise
+            raise TypeError(
+                f"check_gradients: a loss in windownet's ops is required (ops.sum where jnp.sum stands): {error}"
+            ) from error
 
     def value(leaves: Arrays, others: Arrays) -> list[Any]:
         return [graph.primal(record(leaves, others)), called(plain, leaves, others)]
 
     if reference is not None:
         _require_same_arguments(reference, params, batch)
-        _require_scalar("the reference", lambda x, o: called(reference, x, o), arguments)
+        try:
+            _require_scalar("the reference", lambda x, o: called(reference, x, o), arguments)
+        except LookupError as error:
+            raise TypeError(
+                f"check_gradients: the reference must take the loss's params; of these it raised "
+                f"{type(error).__name__}: {error}"
+            ) from error
     _require_scalar("the loss", lambda x, o: called(loss, x, o), arguments)
     name = getattr(loss, "__name__", type(loss).__name__)
 
@@ -149,6 +162,9 @@ def _pair_problem(plain: Callable[..., Any], rule: Callable[..., Any], args: Seq
         flat = []
         for name, x, cotangent in zip(names, filled, cotangents, strict=True):
             leaves_of_x, tree = jax.tree.flatten(x)
+            if cotangent is None and not any(map(is_floating, leaves_of_x)):
+                flat += [None] * len(leaves_of_x)
+                continue
             leaves_of_cotangent, came_tree = jax.tree.flatten(cotangent, is_leaf=lambda leaf: leaf is None)
             if came_tree != tree:  # type: ignore[operator]
                 raise TypeError(f"cotangent of {name}: required the tree {tree}, got {came_tree}")
@@ -212,7 +228,13 @@ def _required(what: str, problem: Problem) -> Problem:
 
 
 def _require_scalar(what: str, function: Callable[[Arrays, Arrays], Any], arguments: Arguments) -> None:
-    out = jax.eval_shape(function, arguments.leaves, arguments.others)
+    def returned(leaves: Arrays, others: Arrays) -> Any:
+        out = function(leaves, others)
+        if strange := [x for x in jax.tree.leaves(out) if not is_array(x) and not isinstance(x, int | float)]:
+            raise TypeError(f"check_gradients: {what} must return one floating scalar, got {type(strange[0]).__name__}")
+        return out
+
+    out = jax.eval_shape(returned, arguments.leaves, arguments.others)
     if not hasattr(out, "shape") or out.shape != () or not jnp.issubdtype(out.dtype, jnp.floating):
         raise TypeError(f"check_gradients: {what} must return one floating scalar, got {jax.tree.map(type_of, out)}")
 

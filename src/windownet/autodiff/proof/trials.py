@@ -18,7 +18,7 @@ from windownet.autodiff.proof.problem import (
     jittered,
     to_float64,
 )
-from windownet.autodiff.proof.verdicts import errors, exact_tolerance
+from windownet.autodiff.proof.verdicts import errors, exact_tolerance, moved_by_rounding
 from windownet.autodiff.report import Comparison, worst_of
 
 JIT = "the same under jit"
@@ -107,8 +107,7 @@ def _elsewhere(
     expected, *near = (
         evaluate(witness, leaves, problem.others, g) for leaves in (point, jittered(point, 0), jittered(point, 1))
     )
-    with np.errstate(invalid="ignore"):
-        moved = [np.max([np.abs(n[i] - x) for n in near], axis=0) for i, x in enumerate(expected)]
+    moved = moved_by_rounding(expected, near)
     here = [
         exact_tolerance(*x) for x in zip(gradients.hand, gradients.jax, gradients.moved, gradients.natural, strict=True)
     ]

@@ -11,6 +11,7 @@ the sum of its terms' squares where they cancel, by what rounding and truncation
 the second part of the above: a saturated function's own values tell its slope better than any rule that is given them.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -53,6 +54,14 @@ def rounding(b: Floats, moved: Floats, natural: float) -> Floats:
     """What rounding inside a rule may do to every entry of a leaf's gradient `b`; see the module and above."""
     of_inputs = np.minimum(np.nan_to_num(moved, nan=0, posinf=0), 1e-9 * max(largest(b), natural))
     return ROUNDINGS * (of_inputs + EPSILON * natural)
+
+
+def moved_by_rounding(at: Sequence[Floats], near: Sequence[Sequence[Floats]]) -> list[Floats]:
+    """How far every entry of each leaf's gradient lies, at most, from those of calls `near` by."""
+    with np.errstate(invalid="ignore"):
+        moved = [np.max([np.abs(n[i] - x) for n in near], axis=0) for i, x in enumerate(at)]
+    # Of few draws an entry may see nothing by chance; its neighbours tell.
+    return [np.maximum(m, m[np.isfinite(m)].mean() if np.isfinite(m).any() else 0.0) for m in moved]
 
 
 def natural_size(g: float, y: float, x: float) -> float:
@@ -108,9 +117,14 @@ def judge(
             uncertain = np.append(change, change[-1])
         lost = _NOISES * noise[1:] + floor
         error = np.abs(extrapolated - hand)
-        scale = np.maximum(np.abs(extrapolated), max(abs(hand), size))
+        scale = np.maximum(np.abs(extrapolated), max(abs(hand) if np.isfinite(hand) else 0.0, size))
         tolerance = APPROXIMATE * scale + lost + np.minimum(4 * uncertain, 1e-6 * np.maximum(scale, most))
     usable = np.isfinite(extrapolated) & np.isfinite(tolerance)
+    if usable.any() and slopes.whole and not np.isfinite(hand) and _kink(slopes, i, most) is None:
+        # jax's own may be NaN there too, as behind `where`; whoever trains with it has a NaN all the same.
+        k = int(np.argmin(np.where(usable, lost, np.inf)))
+        required = float(extrapolated[k])
+        return Verdict(Comparison(NUMERIC, *names, hand, required, np.inf, float(lost[k])), False, False)
     if not usable.any() or not np.isfinite(hand):
         unknown = Comparison(NUMERIC, *names, hand, np.nan, 0.0, 0.0, note="no finite difference to compare with")
         return Verdict(unknown, False, True)
