@@ -312,8 +312,8 @@ def test_a_disk_that_is_full_at_once_is_named_with_what_to_do(corpus, train, mon
         message = answer(train())
     run = corpus / "run"
     assert message == (
-        f"{run}: cannot be written: No space left on device; no epoch was finished, so no model is kept; when it can be, "
-        f"begin again with `windownet train --resume {run}`"
+        f"{run}: cannot be written: No space left on device; no epoch was finished, so no model is kept; when it can "
+        f"be, begin again with `windownet train --resume {run}`"
     )
     assert invoke("train", "--resume", run).exit_code == 0
     assert invoke("evaluate", run, corpus / "test.conll", "--json").exit_code == 0

@@ -83,6 +83,15 @@ def test_no_checkpoint_is_no_error(tmp_path: Path) -> None:
     assert checkpoint.load(tmp_path / "none", nobody) is None
 
 
+def test_arrays_that_changed_places_are_damage(tmp_path: Path) -> None:
+    path = checkpoint.save({"a": jnp.arange(3.0), "b": jnp.arange(3.0) + 1}, 1, {}, tmp_path, keep=1)
+    path.write_bytes(path.read_bytes().replace(b'"a":', b'"c":'))
+    told: list[str] = []
+    with pytest.raises(InputError, match="required a whole checkpoint, got 1 damaged"):
+        checkpoint.load(tmp_path, told.append)
+    assert told[0].endswith("got a damaged one (its checksum differs)")
+
+
 @pytest.mark.parametrize("part", ["length", "header", "metadata", "array", "end", "cut", "empty"])
 def test_damage_is_noticed_and_the_one_before_is_used(tmp_path: Path, part: str) -> None:
     checkpoint.save(state(1), 1, {"n": 1}, tmp_path, keep=2)

@@ -139,7 +139,12 @@ def test_long_sentences(look, parts):
 def test_casing_and_digits_unlike_those_of_train(look, parts):
     parts["test"] = [text.replace("Lee", "lee").replace("Tom", "tom").replace("Mary", "mary") for text in parts["test"]]
     parts["dev"] = [text.replace("shares", "77").replace("bought", "9") for text in parts["dev"]]
-    assert found(look()) == [("note", "capitalized", "test", ()), ("note", "digits", "dev", ())]
+    report = look()
+    assert found(report) == [("note", "capitalized", "test", ()), ("note", "digits", "dev", ())]
+    assert ["have " + finding.message.split(" have ")[1].split(",")[0] for finding in report.findings] == [
+        "have upper-case letters",
+        "have digits",
+    ]
 
 
 def test_unknown_words_and_words_without_vectors(look, parts, tmp_path):

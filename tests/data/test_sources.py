@@ -91,6 +91,13 @@ def test_types_to_drop_are_those_of_the_training_part(tmp_path):
     assert said.endswith("as data.train has none")
 
 
+def test_a_limit_takes_sentences_from_all_of_a_part(tmp_path):
+    (tmp_path / "train").write_text("".join(f"w{n} O\n\n" for n in range(10)))
+    (tmp_path / "dev").write_text("v O\n\n")
+    taken = sources.load(DataConfig(root=str(tmp_path), dev="dev", limit=4)).train
+    assert [sentence.words for sentence in taken] == [("w0",), ("w2",), ("w5",), ("w7",)]
+
+
 def test_types_of_the_demo_corpus_are_dropped():
     splits = sources.load(DataConfig(source="demo", dev="dev", drop_types=("LOC",)))
     for part in (splits.train, splits.dev):

@@ -136,6 +136,7 @@ def test_right_forms_pass(name: str) -> None:
         (optax.adam(1e-3), missed.adam(1e-3, eps=1e-10), "off by"),
         (optax.sgd(0.1, 0.9, nesterov=True), missed.momentum(0.1, 0.9), "off by"),
         (optax.rmsprop(0.1, decay=0.9), missed.decay(0.1, nu=0.99), "off by"),
+        (optax.adam(1e-3), missed.adam(1e-3)._replace(direction=lambda state: state["mu"] * jnp.nan), "off by nan"),
         (optax.amsgrad(1e-3), missed.adam(1e-3), "a state of table 'table' of mu, nu, got mu, nu, nu_max; leave"),
         (optax.rmsprop(0.1, centered=True), missed.decay(0.1, nu=0.9), "of nu, got mu, nu"),
         (optax.chain(optax.trace(0.9), optax.trace(0.5)), missed.momentum(1.0, 0.9), "of trace, got trace, trace"),

@@ -157,6 +157,8 @@ def test_lines_come_as_they_are_and_the_tag_behind_them():
     first, _ = map(json.loads, tag_columns(text, "jsonl", layout).splitlines())
     assert (first["words"], first["text"]) == (["Anna", "_"], "Anna _")
     assert first["entities"] == [{"type": "PER", "start": 0, "end": 4, "text": "Anna"}]
+    long = json.loads(tag_columns("saw\nAnna\nin\nOslo\n", "jsonl", ColumnFormat(tag_column=None)))
+    assert [(e["start"], e["end"], e["text"]) for e in long["entities"]] == [(4, 8, "Anna"), (12, 16, "Oslo")]
     for separator in ("space", "whitespace"):
         layout = ColumnFormat(tag_column=None, separator=separator)
         assert tag_columns("Anna N\nsaw  V", layout=layout) == "Anna N B-PER\nsaw  V O"

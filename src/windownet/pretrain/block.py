@@ -36,8 +36,7 @@ def joined(rows: jax.Array, drawn: jax.Array, scratch: jax.Array) -> tuple[jax.A
     # A number read back may be an old one, so it only counts if the list agrees that it stands for this word.
     scratch = scratch.at[rows].set(jnp.arange(size, dtype=jnp.int32), mode="drop")
     known = scratch[drawn]
-    is_known = (known >= 0) & (known < size)
-    is_known &= rows[jnp.where(is_known, known, 0)] == drawn
+    is_known = rows.at[known].get(mode="clip") == drawn
     # Of the draws of one word the last speaks for all; the maximum makes that so on every device.
     scratch = scratch.at[drawn].set(-1)
     scratch = scratch.at[drawn].max(size + jnp.arange(count, dtype=jnp.int32))
