@@ -311,6 +311,7 @@ def _softmax_in_float32(x: Any) -> Any:
             "the reference must take the loss's params; of these it raised KeyError: 'v'",
         ),
         (lambda: check_gradients(lambda p: jnp.sum(p["w"]), {"w": X}), "a loss in windownet's ops is required"),
+        (lambda: check_op(ops.matmul, X), "as op 'matmul' takes them are required, (x: "),
         (lambda: check_gradients(lambda p: "loss", {"w": X}), "must return one floating scalar, got str"),
     ],
 )

@@ -14,6 +14,13 @@ from windownet.autodiff.proof.problem import Arguments, Arrays, Problem, is_arra
 
 def op_problem(op: graph.Op, inputs: Sequence[Any], static: Mapping[str, Any]) -> Problem:
     """An op at its inputs; the leaves are the floating ones, named as its forward names them."""
+    signature = inspect.signature(op.forward)
+    try:
+        signature.bind(*inputs, **static)
+    except TypeError as error:
+        raise TypeError(
+            f"check_op: arguments as op {op.name!r} takes them are required, {signature}: {error}"
+        ) from None
     names = parameter_names(op.forward, len(inputs))
     arrays = [x if is_array(x) else np.asarray(x) for x in inputs]
     arguments = _real_arguments(f"op {op.name!r}", names, arrays)
