@@ -8,7 +8,7 @@ from windownet.settings.document import markdown
 _PRETRAIN = """\
 # The config of `windownet pretrain`
 
-From the schema in [`pretrain/settings.py`](../src/windownet/pretrain/settings.py); `section.key=value` as above.
+From the schema in [`schema/pretrain.py`](../src/windownet/schema/pretrain.py); `section.key=value` as above.
 """
 
 

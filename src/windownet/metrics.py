@@ -51,7 +51,7 @@ def read(path: Path) -> list[Record]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}; check who may read it") from None
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     # What has no end of line was cut short by the end of its process.
     lines = told[: told.rfind(b"\n") + 1].split(b"\n")
     return [Record(f"{path}:{number}", line) for number, line in enumerate(lines, 1) if line.strip()]

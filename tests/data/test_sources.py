@@ -1,5 +1,6 @@
 import dataclasses
 
+import numpy as np
 import pytest
 
 from windownet.data import sources
@@ -96,6 +97,17 @@ def test_a_limit_takes_sentences_from_all_of_a_part(tmp_path):
     (tmp_path / "dev").write_text("v O\n\n")
     taken = sources.load(DataConfig(root=str(tmp_path), dev="dev", limit=4)).train
     assert [sentence.words for sentence in taken] == [("w0",), ("w2",), ("w5",), ("w7",)]
+
+
+def test_what_is_held_out_is_drawn_from_all_of_a_part_and_the_limit_is_of_the_rest(tmp_path):
+    (tmp_path / "train").write_text("".join(f"w{n} O\n\n" for n in range(100)))
+    splits = sources.load(DataConfig(root=str(tmp_path), train="train", dev_share=0.1))
+    held_out = [int(sentence.words[0][1:]) for sentence in splits.dev]
+    assert len(held_out) == 10 and min(np.diff(held_out)) >= 1 and max(np.diff(held_out)) > 1
+    assert min(held_out) < 50 < max(held_out)
+    fewer = sources.load(DataConfig(root=str(tmp_path), train="train", dev_share=0.1, limit=5))
+    assert fewer.dev == splits.dev
+    assert fewer.train == [splits.train[n] for n in (0, 18, 36, 54, 72)]
 
 
 def test_types_of_the_demo_corpus_are_dropped():

@@ -278,6 +278,14 @@ def test_more_decay_than_a_closed_form_bears_is_replayed(name: str, decay: float
     assert not build.is_replayed(make(name, 0.01, optimizer={"learning_rate": 1.0, "eps": 1e-8}))
 
 
+def test_the_decay_that_a_closed_form_bears_is_that_at_the_words_own_rate() -> None:
+    o = {"learning_rate": 0.1, "eps": 1e-8, "b1": 0.9, "b2": 0.999}
+    for share, replayed in ((8.0, True), (0.1, False)):
+        c = make("adamw", 0.05, optimizer={**o, "rates": {"words": share}})
+        assert build.is_replayed(c) == replayed
+        assert np.isfinite(train(c)).all()
+
+
 @pytest.mark.parametrize("undecayed", [[], ["words"]])
 def test_sums_of_too_many_terms_are_replayed(undecayed: list[str]) -> None:
     for b2, replayed in ((0.91, False), (0.901, True)):

@@ -17,8 +17,9 @@ from windownet.schema.pretrain import PretrainSection
 
 V, D, C, Q, K, T = 7, 3, 2, 3, 4, 12
 WORDS = np.array([0, 0, 3, 1, 3, 2, 5, 5, 1, 6, 3, 2, 0, 4, 1, 0], np.int32)
-# The first two are before the text and the last two after it; two lines end inside a window.
-LINES = np.array([-1, -1, 0, 0, 0, 0, 0, 1, 1, 2, 2, 2, 2, 2, -1, -1], np.int32)
+# The first two are before the text, the last two after it, and two more only fill the block up; two lines end inside a
+# window.
+LINES = np.array([-1, -1, 0, 0, 0, 0, 0, 1, 1, 2, 2, 2, -1, -1, -1, -1], np.int32)
 
 
 def block():

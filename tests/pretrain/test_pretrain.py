@@ -122,6 +122,8 @@ def test_progress_is_told_by_what_was_trained(folder, results):
     assert [loss for _, loss, _ in lines[:-1]] == [loss_at[f"{share}%"] for share, _, _ in lines[:-1]]
     assert lines[-1][1:] == (f"{end['loss']:.4f}", f"{end['words_per_second']:,}")
     assert end["loss"] < 0.8 * steps[0]["loss"]
+    # Nothing is sub-sampled, so every word of the four passes was trained.
+    assert end["raw_words_per_second"] == pytest.approx(end["words_per_second"], rel=0.01)
 
 
 def test_a_run_of_one_call_tells_the_loss_that_it_ends_with_and_no_speed(folder):

@@ -62,12 +62,16 @@ def test_the_text_is_thinned_out_by_these_shares():
     text = a_text([rng.choice(3, 50, p=[0.9, 0.09, 0.01]).tolist() for _ in range(400)])
     stream = a_stream(text, subsample=0.05, epochs=3)
     words = np.concatenate([words_of(stack)[0] for stack in stream.stacks()])
+    first, second = (words[at : at + 1000] for at in (0, round(len(words) / 3)))
+    assert first.tolist() != second.tolist()
     kept = np.bincount(words, minlength=3) / (3 * text.counts)
     np.testing.assert_allclose(kept, keep_probabilities(text.counts, 0.05), atol=0.03)
     assert stream.expected_words == pytest.approx(len(words), rel=0.03)
 
 
-def test_every_word_comes_once_an_epoch_with_its_neighbours():
+@pytest.mark.parametrize("segment", [1 << 20, 7])
+def test_every_word_comes_once_an_epoch_with_its_neighbours(monkeypatch, segment):
+    monkeypatch.setattr("windownet.pretrain.stream._SEGMENT", segment)
     rng = np.random.default_rng(1)
     lines = [rng.integers(0, 9, rng.integers(0, 12)).tolist() for _ in range(30)]
     text = a_text([*lines, [8]])

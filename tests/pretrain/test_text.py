@@ -154,3 +154,18 @@ def test_the_line_of_bad_bytes_is_right_in_a_later_piece(tmp_path):
     pieces = [("other", b"a\n" * 5), ("here.txt", b"a b\n" * 7), ("here.txt", b"a\n\xff\n")]
     with pytest.raises(InputError, match=r"here\.txt:9: required UTF-8"):
         text.encode(pieces, tmp_path, NORMALIZATION, min_count=1)
+
+
+@pytest.mark.parametrize("blank", [" ", "\t", "\r", "\v", "\f", "\n"])
+def test_a_text_is_read_in_pieces_whatever_parts_its_words(tmp_path, monkeypatch, blank):
+    monkeypatch.setattr("windownet.data.byte_source._PIECE", 64)
+    path = tmp_path / "a.txt"
+    path.write_bytes(blank.join(["word"] * 1000).encode())
+    pieces = [piece for _, piece in text.read([path])]
+    assert b"".join(pieces).split() == [b"word"] * 1000
+    assert max(map(len, pieces)) <= 128
+
+
+def test_a_nul_is_refused_where_it_is(tmp_path):
+    with pytest.raises(InputError, match=r"^here.txt:2: required text, got a NUL; remove it"):
+        encoded(tmp_path, b"one two\none \0 two\n")

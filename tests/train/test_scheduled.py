@@ -89,10 +89,11 @@ def test_the_moving_average_has_the_decay_of_each_step() -> None:
     assert np.abs(np.asarray(state.result["words"]) - np.asarray(state.params["words"])).max() > 1e-3
 
 
-def test_replayed_rows_are_settled_at_the_rate_of_their_epoch() -> None:
+@pytest.mark.parametrize(("name", "kind"), [("momentum", "replay"), ("adam", "exact")])
+def test_missed_rows_are_settled_at_the_rate_of_their_epoch(name: str, kind: str) -> None:
     def table(rows: str) -> np.ndarray:
         tree = {
-            "optimizer": {"name": "momentum", "learning_rate": 0.1, "rows": rows},
+            "optimizer": {"name": name, "learning_rate": 0.1, "rows": rows},
             "schedule": {"name": "plateau"},
         }
         training = scheduled.of(config.parse(tree, "test"), WindowNetwork(9, 5, 3, 3, 4, 2, (), "tanh"), 3 * STEPS)
@@ -104,7 +105,7 @@ def test_replayed_rows_are_settled_at_the_rate_of_their_epoch() -> None:
             state = settle(run(state, stack(STEPS), False)[0], False)
         return np.asarray(state.params["words"])
 
-    np.testing.assert_allclose(table("replay"), table("dense"), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(table(kind), table("dense"), rtol=1e-5, atol=1e-6)
 
 
 def test_without_a_curve_a_training_is_a_plain_one() -> None:

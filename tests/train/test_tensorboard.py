@@ -98,12 +98,13 @@ def test_records_become_scalars(tmp_path: Path) -> None:
 
 
 def test_a_resumed_run_voids_what_came_behind_its_checkpoint(tmp_path: Path) -> None:
-    for step in (0, 12):
+    for step in (0, 12, 0):
         log = TensorBoard()
         log.begin(tmp_path, step)
         log.end()
-    first, second = sorted((tmp_path / "events").iterdir())
+    first, *rest = sorted((tmp_path / "events").iterdir())
     assert len(events(first)) == 1
-    _, started = events(second)
-    # SessionLog.START: TensorBoard drops what it has from this step on.
-    assert (started.step, started.session_log.status) == (13, 1)
+    # SessionLog.START: TensorBoard drops what it has from this step on; of a run without a checkpoint, all of it.
+    for later, step in zip(rest, (13, 1), strict=True):
+        _, started = events(later)
+        assert (started.step, started.session_log.status) == (step, 1)

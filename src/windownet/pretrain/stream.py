@@ -115,7 +115,7 @@ class Stream:
                 numbers = self._numbers[start : start + _SEGMENT]
                 is_end = numbers == self._size
                 lines = line + np.cumsum(is_end, dtype=np.int32)
-                line = int(lines[-1]) + (start + len(numbers) == len(self._numbers))
+                line = int(lines[-1])
                 chance = np.random.default_rng([self._seed, epoch, segment]).random(len(numbers), np.float32)
                 stays = (chance < self._keep_all[numbers]) & ~is_end
                 yield numbers[stays], lines[stays]

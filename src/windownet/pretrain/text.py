@@ -31,8 +31,10 @@ Pieces = Iterable[tuple[str, bytes]]
 _REMEMBERED = 4_000_000
 _PIECE = 1 << 24
 _NUMBERS, _WORDS, _SUMMARY = "numbers.int32", "words.txt", "text.json"
-# Stands for the end of a line; blanks must be around it.
+# Stands for the end of a line; blanks must be around it, and a text has none of its own.
 _LINE_END = b" \0 "
+# What bytes.split parts at.
+_BLANKS = (b"\n", b" ", b"\t", b"\r", b"\v", b"\f")
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def encode(
       max_words: how many words are kept at most; 0: all.
 
     Raises:
-      InputError: the text is not UTF-8, or fewer than two of its words are frequent enough.
+      InputError: the text is not UTF-8 or has a NUL, or fewer than two of its words are frequent enough.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / _SUMMARY).unlink(missing_ok=True)
@@ -85,6 +87,8 @@ def encode(
                 file.write(encoder(piece).data)
             except UnicodeDecodeError:
                 raise lines.not_utf8(name, piece) from None
+            if b"\0" in piece:
+                raise lines.with_a_nul(name, piece)
             lines.note(name, piece)
     found = np.memmap(first, np.int32, "r") if first.stat().st_size else np.zeros(0, np.int32)
     counts = np.zeros(len(encoder.words), np.int64)
@@ -240,12 +244,18 @@ class _Lines:
         self._line = 1
 
     def note(self, name: str, piece: bytes) -> None:
-        self._line = (self._line if name == self._name else 1) + piece.count(b"\n")
+        self._line = self._first(name) + piece.count(b"\n")
         self._name = name
 
+    def _first(self, name: str) -> int:
+        return self._line if name == self._name else 1
+
+    def with_a_nul(self, name: str, piece: bytes) -> InputError:
+        number = self._first(name) + piece[: piece.index(b"\0")].count(b"\n")
+        return InputError(f"{name}:{number}: required text, got a NUL; remove it, or name a file of text")
+
     def not_utf8(self, name: str, piece: bytes) -> InputError:
-        line = self._line if name == self._name else 1
-        for number, text in enumerate(piece.split(b"\n"), line):
+        for number, text in enumerate(piece.split(b"\n"), self._first(name)):
             try:
                 text.decode()
             except UnicodeDecodeError as error:
@@ -258,7 +268,7 @@ def _whole(pieces: Iterable[bytes]) -> Iterator[bytes]:
     rest = b""
     for n, piece in enumerate(pieces):
         piece = rest + (piece.removeprefix(b"\xef\xbb\xbf") if n == 0 else piece)
-        cut = max(piece.rfind(b"\n"), piece.rfind(b" ")) + 1
+        cut = max(map(piece.rfind, _BLANKS)) + 1
         rest = piece[cut:]
         yield piece[:cut]
     # Whatever comes next is another file.

@@ -67,7 +67,6 @@ class RunLog:
         self._loggers, self._writers = loggers, writers
         self._progress: Progress | None = None
         self._task: TaskID | None = None
-        self._dev_f1 = "-"
 
     def say(self, text: str) -> None:
         """One plain line."""

@@ -37,8 +37,10 @@ def of(config: Config, steps_an_epoch: int) -> Curve:
 
     rates = drawn(schedules.build(config.schedule, config.optimizer, steps))
     others = {key: drawn(number) for key, number in schedules.others(config, steps).items()}
-    marks = {0: "first"} | {quarter * steps // 4: f"{25 * quarter} %" for quarter in (1, 2, 3)} | {steps - 1: "last"}
-    for step, what in (*schedules.seams(config.schedule, steps).items(), (int(rates.argmax()), "highest")):
+    quarters = [(quarter * steps // 4, f"{25 * quarter} %") for quarter in (1, 2, 3)] if steps > 4 else []
+    seams = schedules.seams(config.schedule, steps).items()
+    marks: dict[int, str] = {}
+    for step, what in ((0, "first"), *quarters, (steps - 1, "last"), *seams, (int(rates.argmax()), "highest")):
         if step < steps and not (what == "highest" and np.ptp(rates) == 0):
             marks[step] = f"{marks[step]}, {what}" if step in marks else what
     return Curve(config.schedule.name, rates, steps_an_epoch, dict(sorted(marks.items())), others)

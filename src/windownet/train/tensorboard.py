@@ -34,7 +34,7 @@ class TensorBoard:
         self._file = (events / f"events.out.tfevents.{number:010}.{socket.gethostname()}").open("wb", buffering=0)
         self._step = step
         self._write(time.time(), 0, _bytes(3, b"brain.Event:2"))
-        if step:
+        if step or number:
             started = _number(1, 1)
             self._write(time.time(), step + 1, _bytes(7, started))
 

@@ -78,7 +78,7 @@ def _read(folder: Path) -> Run | None:
         train = config_module.read(config).get("train", {})
         state = _state(folder)
     except OSError as error:
-        raise InputError(f"{error.filename}: cannot be read: {error.strerror}; check who may read it") from None
+        raise InputError(f"{error.filename}: cannot be read: {error.strerror}") from None
     if not isinstance(train, dict):
         raise InputError(f"{config}: required a section [train], got {train!r}; mend it, or delete the run")
     if "epochs" not in train:
