@@ -35,3 +35,23 @@ def test_the_tree_names_every_file() -> None:
     # These two are told of as folders.
     files = {file for file in files if file.parent.name not in ("ops", "proof")}
     assert set(re.findall(r"\w+\.py", found[1])) == {file.name for file in files}
+
+
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))])
+def test_every_link_leads_somewhere(page: str) -> None:
+    text = re.sub(r"```.*?```", "", (ROOT / page).read_text(encoding="utf-8"), flags=re.DOTALL)
+    links = re.findall(r"\]\(([^)\s]+)\)", text)
+    lost = []
+    for link in links:
+        path, _, place = link.partition("#")
+        if path.startswith("http"):
+            continue
+        target = ((ROOT / page).parent / path).resolve() if path else ROOT / page
+        if not target.exists():
+            lost.append(link)
+        elif place:
+            headings = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+            anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+            anchors |= set(re.findall(r'id="([^"]+)"', target.read_text(encoding="utf-8")))
+            lost += [] if place in anchors else [link]
+    assert not lost

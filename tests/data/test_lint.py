@@ -136,6 +136,34 @@ def test_long_sentences(look, parts):
     assert found(look()) == [("note", "long-sentences", "test", (211,))]
 
 
+@pytest.mark.parametrize(("words", "notes"), [(200, []), (201, ["long-sentences"])])
+def test_a_sentence_is_long_from_its_bound_on(look, parts, words, notes):
+    rows = ["Lee B-PER", "Thing O", "sold O", "7 O", "by O", ". O"] * 34
+    parts["dev"].append(sentence(*rows[:words]))
+    assert [finding.check for finding in look().findings] == notes
+
+
+@pytest.mark.parametrize(("mentions", "notes"), [(19, ["few-mentions"]), (20, [])])
+def test_mentions_are_few_below_their_bound(look, parts, mentions, notes):
+    for n in range(mentions):
+        parts["train"][n] = parts["train"][n].replace("shares\tO", "oslo\tB-LOC")
+    assert [finding.check for finding in look().findings] == notes
+
+
+@pytest.mark.parametrize(("shared", "level"), [(1, "note"), (2, "error")])
+def test_overlap_is_an_error_above_its_bound(shared, level):
+    def part(numbers):
+        return [Sentence(("a", "b", "c", "d", str(n)), ("O",) * 5, 1) for n in numbers]
+
+    (finding,) = _overlap({"train": part(range(20)), "dev": part(range(20 - shared, 40 - shared))})
+    assert (finding.level, finding.message.split(", ")[-1]) == (level, f"{shared * 5:.1f}%")
+
+
+def test_short_sentences_may_be_repeated(look, parts):
+    parts["train"] += [sentence("Lee B-PER", "sold O", "it O", ". O")] * 2
+    assert found(look()) == []
+
+
 def test_casing_and_digits_unlike_those_of_train(look, parts):
     parts["test"] = [text.replace("Lee", "lee").replace("Tom", "tom").replace("Mary", "mary") for text in parts["test"]]
     parts["dev"] = [text.replace("shares", "77").replace("bought", "9") for text in parts["dev"]]

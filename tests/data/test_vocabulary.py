@@ -75,3 +75,5 @@ def test_the_memory_of_words_has_an_end(monkeypatch):
         # More new words in one call than may be remembered: none of them may be lost on the way.
         assert built.encode(["a", *(f"{n}-{k}" for k in range(5)), "a"]).tolist() == [2, 1, 1, 1, 1, 1, 2]
         assert len(built._known) <= 10
+        # What was forgotten makes room for what comes.
+        assert f"{n}-4" in built._known

@@ -73,3 +73,18 @@ def test_of_one_decay_equals_optax() -> None:
         expected, state = theirs.update(params, state)
     for name in params:
         np.testing.assert_allclose(ours.params[name], expected[name], rtol=1e-6)
+
+
+def test_two_million_steps_lose_no_digits() -> None:
+    # What is left of the beginning after n steps is decay^n.
+    decay, params = 0.99999, {"words": jnp.zeros((1, 1))}
+
+    @jax.jit
+    def run(ours: average.Average) -> average.Average:
+        def one(_: Any, ours: average.Average) -> average.Average:
+            return average.add(ours, params["words"], params, table="words", rows=jnp.arange(1), decay=decay)
+
+        return jax.lax.fori_loop(0, 2_000_000, one, ours)
+
+    log = np.asarray(run(average.begin(params, "words")).log, np.float64).sum()
+    assert log == pytest.approx(2_000_000 * np.log1p(np.float64(np.float32(decay)) - 1), rel=1e-5)

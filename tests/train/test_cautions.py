@@ -25,6 +25,8 @@ def prepared(tmp_path):
 
 def test_a_plain_run_is_not_warned_of(prepared):
     assert cautions(prepared()) == []
+    # 0.6 of a step is one.
+    assert cautions(prepared(schedule={"warmup": 0.1})) == []
     assert cautions(prepared(optimizer={"rates": {"words": 0.1, "output.b": 3.0, "output.*": 2.0, "*": 0.5}})) == []
 
 

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -11,6 +12,8 @@ from windownet import config as config_module
 from windownet.cli import main
 from windownet.schema.pretrain import PretrainConfig
 from windownet.settings import presets
+from windownet.train import rate_curve
+from windownet.verbs import rate_chart
 
 
 def invoke(*arguments):
@@ -203,3 +206,18 @@ def env():
     import os
 
     return {name: value for name, value in os.environ.items() if name not in ("PYTHONIOENCODING", "PYTHONUTF8")}
+
+
+def test_a_peak_of_one_step_is_drawn_whole():
+    rates = np.full(1000, 0.1)
+    rates[567] = 1.0
+    chart = [line for _, line in rate_chart._chart(rates, " 12345678")]
+    # The highest of its column's sixteen or so, and ten times as high as the columns beside it.
+    assert [line.strip() for line in chart[: len(chart) // 2]] == ["8"] * (len(chart) // 2)
+
+
+def test_the_marks_of_a_short_run_stand_side_by_side():
+    short = config_module.parse({"data": {"source": "demo"}, "train": {"epochs": 1}}, "test")
+    assert rate_curve.of(short, 1).marks == {0: "first, last"}
+    assert rate_curve.of(short, 2).marks == {0: "first", 1: "last"}
+    assert rate_curve.of(short, 8).marks == {0: "first", 2: "25 %", 4: "50 %", 6: "75 %", 7: "last"}

@@ -269,3 +269,10 @@ def test_files_are_tried_before_the_runs_and_kept_until_after_them(config: Path,
     assert missing.exit_code == 2
     assert "cannot be written" in missing.stderr
     assert (tmp_path / "old.json").read_text() == "[1]"
+
+
+def test_runs_that_diverged_are_counted(config: Path) -> None:
+    found = sweep(config, "optimizer.name=sgd", "train.seed=0..1", "optimizer.learning_rate=0.1,1e30")
+    assert found.exit_code == 0, found.output
+    told = [cell for row in cells(found) for cell in row]
+    assert ("2" in told, "2, 2 diverged" in told) == (True, True), found.stdout
