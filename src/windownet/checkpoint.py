@@ -159,6 +159,17 @@ def serialize(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> 
     return [struct.pack("<Q", len(head)), head, *pieces]
 
 
+def deserialize(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The arrays and the metadata of a safetensors file.
+
+    Raises:
+      SafetensorError: it is none.
+      KeyError: it has no metadata.
+    """
+    arrays = safetensors.numpy.load(data)
+    return arrays, json.loads(data[8 : 8 + struct.unpack("<Q", data[:8])[0]])["__metadata__"]
+
+
 def cut_back(file: Path, size: int) -> None:
     """Cut a file that a run adds to back to what it had at a checkpoint; made if it is not there.
 
@@ -189,9 +200,7 @@ def sync(path: Path) -> None:
 
 
 def _read(path: Path) -> Checkpoint:
-    data = path.read_bytes()
-    arrays = safetensors.numpy.load(data)
-    noted = json.loads(data[8 : 8 + struct.unpack("<Q", data[:8])[0]])["__metadata__"]
+    arrays, noted = deserialize(path.read_bytes())
     checksum = noted.pop("sha256")
     if _checksum(noted, arrays) != checksum:
         raise ValueError("its checksum differs")

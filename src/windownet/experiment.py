@@ -302,12 +302,8 @@ class _Predictor:
     """Tags of labelled sentences under R models, and their scores."""
 
     def __init__(self, prepared: Prepared) -> None:
-        self._prepared, network = prepared, prepared.network
-
-        def best(params: Params, batch: Batch) -> jax.Array:
-            return jnp.argmax(network.scores(params, batch), axis=-1)
-
-        self._best = jax.jit(jax.vmap(best, in_axes=(0, None)))
+        self._prepared = prepared
+        self._best = jax.jit(jax.vmap(prepared.network.best, in_axes=(0, None)))
         self._encoded: dict[int, Encoded] = {}
 
     def __call__(self, params: Params, sentences: Sequence[Sentence]) -> np.ndarray:

@@ -12,7 +12,7 @@ from windownet.pretrain import ranking, skipgram
 from windownet.pretrain.block import Block, joined
 from windownet.pretrain.ranking import Ranking
 from windownet.pretrain.skipgram import SkipGram
-from windownet.pretrain.step import Step
+from windownet.pretrain.step import Step, rate
 from windownet.schema.pretrain import PretrainSection
 
 V, D, C, Q, K, T = 7, 3, 2, 3, 4, 12
@@ -147,3 +147,8 @@ def test_a_block_of_ranking_moves_its_network_by_less_than_what_it_began_with() 
     for name in ("middle", "output"):
         moved = np.abs(np.asarray(state.params[name]) - before[name])
         assert 0 < moved.max() < before[name].std() / 2, name
+
+
+def test_the_rate_falls_in_a_line_to_a_thousandth():
+    falling = rate(PretrainSection(learning_rate=0.5), 1000)
+    np.testing.assert_allclose([falling(k) for k in (0, 500, 1000, 2000)], [0.5, 0.25025, 0.0005, 0.0005], rtol=1e-5)

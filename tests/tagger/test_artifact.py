@@ -213,4 +213,4 @@ def test_a_place_without_a_model_is_named(tmp_path):
 def test_a_folder_in_place_of_a_file_is_named(folder):
     (folder / "vocab.txt").unlink()
     (folder / "vocab.txt").mkdir()
-    assert refusal(folder) == f"{folder / 'vocab.txt'}: cannot be read: Is a directory"
+    assert refusal(folder) == f"{folder / 'vocab.txt'}: cannot be read: Is a directory; copy or train the model again"

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 
-from windownet.autodiff.rows import RowSparse
+from windownet.autodiff.rows import RowSparse, is_row_sparse
 
 Cotangent: TypeAlias = Any
 
@@ -49,7 +49,7 @@ class Op:
 
     def cotangents(self, g: Any, y: Any, *inputs: Any, **static: Any) -> Any:
         """What `vjp` returns, with every `RowSparse` as the array that it stands for."""
-        return jax.tree.map(_dense, self.vjp(g, y, *inputs, **static), is_leaf=lambda x: isinstance(x, RowSparse))
+        return jax.tree.map(_dense, self.vjp(g, y, *inputs, **static), is_leaf=is_row_sparse)
 
     def describe(self, index: int, inputs: Sequence[Any]) -> str:
         """Name input `index` the way the op's forward does, with its type: `x float32[4,3]`."""

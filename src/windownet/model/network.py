@@ -84,6 +84,10 @@ class WindowNetwork:
         """Logits [B, L] of the middle words' tags; `key` turns dropout on."""
         return self._scores(self._rows(params, batch), params, batch, key)
 
+    def best(self, params: Params, batch: Batch) -> jax.Array:
+        """The most likely tags of the middle words, int32 [B]."""
+        return jnp.argmax(self.scores(params, batch), axis=-1)
+
     def loss(
         self, params: Params, batch: Batch, key: jax.Array | None = None, start: Any = None, anchor: Scalar = 0.0
     ) -> Any:

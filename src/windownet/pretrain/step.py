@@ -60,6 +60,11 @@ class State(NamedTuple):
     step: jax.Array
 
 
+def rate(settings: PretrainSection, blocks: int) -> optax.Schedule:
+    """The learning rate of each of so many blocks: from the settings' in a line to a thousandth of it."""
+    return optax.linear_schedule(settings.learning_rate, settings.learning_rate * _LAST_RATE, blocks)
+
+
 def objective(settings: PretrainSection) -> Objective:
     """The loss that the settings name."""
     if settings.objective == "ranking":
@@ -84,8 +89,7 @@ class Step:
         loss = objective(settings)
         # Adagrad: one block sums hundreds of gradients of a frequent word and one of a rare one, and a plain step that
         # suits the rare one throws the frequent one out of all bounds.
-        rate = optax.linear_schedule(settings.learning_rate, settings.learning_rate * _LAST_RATE, blocks)
-        adagrad = optax.adagrad(rate, initial_accumulator_value=settings.accumulator)
+        adagrad = optax.adagrad(rate(settings, blocks), initial_accumulator_value=settings.accumulator)
         optimizer = rowwise(optax.chain(adagrad, by_path.scale(loss.rates)), "lazy", tables=loss.tables)
         gradient = value_and_grad(loss.loss, has_aux=True, row_sparse=True)
         ends = jnp.asarray(sampler.bounds(counts))

@@ -6,7 +6,6 @@
 import hashlib
 import json
 import shutil
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -137,9 +136,8 @@ def load(folder: Path) -> Artifact:
         raise InputError(f"{folder}: required a run or model folder, found {came}; `windownet train` makes one")
     data = {name: _read(folder / name) for name in (_WEIGHTS, *_TEXTS)}
     try:
-        tensors = safetensors.numpy.load(data[_WEIGHTS])
-        checksums = json.loads(data[_WEIGHTS][8 : 8 + struct.unpack("<Q", data[_WEIGHTS][:8])[0]])["__metadata__"]
-    except (safetensors.SafetensorError, struct.error, KeyError, ValueError) as error:
+        tensors, checksums = checkpoint.deserialize(data[_WEIGHTS])
+    except (safetensors.SafetensorError, KeyError) as error:
         raise InputError(
             f"{folder / _WEIGHTS}: required a whole safetensors file of windownet, got {len(data[_WEIGHTS])} bytes "
             f"({error}); copy or train the model again"
@@ -167,7 +165,7 @@ def _read(path: Path) -> bytes:
     except FileNotFoundError:
         raise InputError(f"{path}: required in a model folder, found none; copy or train the model again") from None
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}; check who may read it") from None
+        raise InputError(f"{path}: cannot be read: {error.strerror}; copy or train the model again") from None
 
 
 def _checksum(data: bytes) -> str:

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from windownet.data import scores
-from windownet.data.batches import Batch, Encoded, Windows, encode
+from windownet.data.batches import Encoded, Windows, encode
 from windownet.data.scores import Scores
 from windownet.data.sentences import Sentence
 from windownet.data.tags import convert, spans
@@ -26,11 +25,8 @@ class Predictor:
     """The most likely tag of every word under given parameters."""
 
     def __init__(self, network: WindowNetwork) -> None:
-        def best(params: Params, batch: Batch) -> jax.Array:
-            return jnp.argmax(network.scores(params, batch), axis=-1)
-
         self._network = network
-        self._best = jax.jit(best)
+        self._best = jax.jit(network.best)
 
     def __call__(self, params: Params, encoded: Encoded) -> np.ndarray:
         """Tag numbers, int32 [T], of all T words."""

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from windownet.autodiff import RowSparse, ops, vjp
+from windownet.autodiff.rows import is_row_sparse
 from windownet.data.batches import Batch
 from windownet.model.network import Params, WindowNetwork
 
@@ -16,7 +17,7 @@ STEEPEST = {"sigmoid": 0.25, "silu": 1.09984, "gelu": 1.12891, "gelu_tanh": 1.12
 def norms(name: str, tree: Any) -> dict[str, jax.Array]:
     """L2 norms of the arrays of each group of parameters: `NAME/words`, `NAME/hidden.0`, `NAME/output`."""
     squares: dict[str, Any] = {}
-    for path, leaf in jax.tree.leaves_with_path(tree, is_leaf=lambda x: isinstance(x, RowSparse)):
+    for path, leaf in jax.tree.leaves_with_path(tree, is_leaf=is_row_sparse):
         group = jax.tree_util.keystr(path[:-1] or path, simple=True, separator=".")
         squares[group] = squares.get(group, 0.0) + _squares(leaf)
     return {f"{name}/{group}": jnp.sqrt(total) for group, total in squares.items()}
