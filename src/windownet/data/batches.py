@@ -69,6 +69,22 @@ def encode(
     return Encoded(words, capitals, numbers if numbers.size else np.zeros(len(flat), np.int32), positions, offsets)
 
 
+def distinct(ids: np.ndarray, scratch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct ones of some ids, int32 [U], and where each id stands among them, int32 of `ids`' shape.
+
+    Args:
+      ids: row numbers below V, of any shape.
+      scratch: int32 [V], of anything; changed.
+    """
+    # Each id's last occurrence speaks for it: linear, where np.unique sorts, and without a pass over V rows.
+    flat = ids.reshape(-1)
+    occurrence = np.arange(flat.size, dtype=np.int32)
+    scratch[flat] = occurrence
+    touched = flat[scratch[flat] == occurrence]
+    scratch[touched] = np.arange(touched.size, dtype=np.int32)
+    return touched, scratch[flat].reshape(ids.shape)
+
+
 class Windows:
     """Cuts batches of B windows out of an encoded data set; every one has the same shapes."""
 
@@ -92,20 +108,10 @@ class Windows:
         mask = np.arange(self.batch_size) < len(tokens)
         tags = np.zeros(self.batch_size, np.int32)
         tags[: len(tokens)] = self.encoded.tags[tokens]
-        rows, words = self._touched((self.encoded.words if words is None else words)[places])
-        return Batch(rows, words, self.encoded.capitals[places], tags, mask)
-
-    def _touched(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        # Each id's last occurrence speaks for it: linear, where np.unique sorts, and without a pass over V rows.
-        flat = ids.reshape(-1)
-        occurrence = np.arange(flat.size, dtype=np.int32)
-        self._slot_of_row[flat] = occurrence
-        speaks = self._slot_of_row[flat] == occurrence
-        touched = flat[speaks]
-        self._slot_of_row[touched] = np.arange(touched.size, dtype=np.int32)
+        touched, slots = distinct((self.encoded.words if words is None else words)[places], self._slot_of_row)
         rows = np.full(self._slots, self._padding_row, np.int32)
         rows[: touched.size] = touched
-        return rows, self._slot_of_row[flat].reshape(ids.shape)
+        return Batch(rows, slots, self.encoded.capitals[places], tags, mask)
 
     def in_order(self) -> Iterator[tuple[np.ndarray, Batch]]:
         """Every token once, in order, with its batch."""

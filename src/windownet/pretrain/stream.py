@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from windownet.data.batches import distinct
 from windownet.pretrain.block import Block
 from windownet.pretrain.text import Text
 
@@ -123,7 +124,7 @@ class Stream:
     def _stack(self, words: np.ndarray, lines: np.ndarray, count: int, share: float) -> Stack:
         span = self._block + 2 * self._radius
         starts = range(0, self._block * self._steps, self._block)
-        found = [self._touched(words[start : start + span]) for start in starts]
+        found = [distinct(words[start : start + span], self._slot_of_row) for start in starts]
         unit = max(1, self._block // _STEPS_OF_ROWS)
         height = -(-max(len(rows) for rows, _ in found) // unit) * unit
         rows = np.full((self._steps, height), self._size, np.int32)
@@ -131,11 +132,3 @@ class Stream:
             rows[n, : len(touched)] = touched
         blocks = Block(rows, np.stack([slots for _, slots in found]), np.stack([lines[s : s + span] for s in starts]))
         return Stack(blocks, count, share)
-
-    def _touched(self, words: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        # Each word's last occurrence speaks for it, as in `windownet.data.batches`: linear, where np.unique sorts.
-        occurrence = np.arange(words.size, dtype=np.int32)
-        self._slot_of_row[words] = occurrence
-        touched = words[self._slot_of_row[words] == occurrence]
-        self._slot_of_row[touched] = np.arange(touched.size, dtype=np.int32)
-        return touched, self._slot_of_row[words]
