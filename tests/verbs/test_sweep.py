@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from windownet import experiment
 from windownet.cli import main
 from windownet.errors import InputError
 from windownet.verbs import picture, written
+from windownet.verbs.sweep import Row, draw
 
 TEXT = "ann B-PER\nmet O\nbob B-PER\n\nrome B-LOC\nslept O\n\n" * 8
 
@@ -236,6 +238,43 @@ def test_matplotlib_is_missed_before_the_runs(config: Path, tmp_path: Path, monk
         "--figure out\n",
     )
     assert not (tmp_path / "f.png").exists()
+
+
+def row(rate: float, width: int, test: tuple[float, float] | None) -> Row:
+    return Row({"rate": rate, "only": 1, "width": width}, 2, (10 * rate, 1.0), test, 1.0, 0)
+
+
+def test_a_figure_has_a_line_for_each_setting_and_a_bar_for_each_interval() -> None:
+    figures = pytest.importorskip("matplotlib.figure", reason="draws a figure")
+    figure = figures.Figure()
+    shuffled = [(3.0, 4), (3.0, 5), (0.3, 4), (0.3, 5)]
+    draw([row(r, w, (20 * r + w, 2.0 if w == 4 else math.nan)) for r, w in shuffled], ["rate", "only", "width"], figure)
+    (axes,) = figure.axes
+    assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_xscale()) == ("rate", "test F1", "log")
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["width = 4", "width = 5"]
+    for bars, width, half in zip(axes.containers, (4, 5), (2.0, 0.0), strict=True):
+        assert bars.lines[0].get_xydata().tolist() == [[0.3, 6 + width], [3.0, 60 + width]]
+        (lengths,) = bars.lines[2]
+        ends = [segment[:, 1].tolist() for segment in lengths.get_segments()]
+        assert ends == [[mean - half, mean + half] for mean in (6 + width, 60 + width)]
+    figure = figures.Figure()
+    draw([row(1.0, 4, (1.0, 1.0)), row(2.0, 4, None)], ["rate", "only"], figure)
+    (axes,) = figure.axes
+    assert (axes.get_ylabel(), axes.get_xscale(), axes.get_legend()) == ("dev F1", "linear", None)
+    assert axes.lines[0].get_xydata().tolist() == [[1.0, 10.0], [2.0, 20.0]]
+    figure = figures.Figure()
+    draw([row(1.0, 4, None)], ["rate"], figure)
+    assert figure.axes[0].get_xlabel() == ""
+
+
+def test_runs_with_and_without_a_test_part_share_a_table(config: Path) -> None:
+    for parts in (",train.conll", "train.conll,"):
+        found = sweep(config, "train.epochs=1", f"data.test={parts}")
+        assert found.exit_code == 0, found.output
+        head, *rows = cells(found)[1:]
+        assert head[-2:] == ["dev F1", "test F1"]
+        assert sorted(r[-1] == "-" for r in rows) == [False, True]
+        assert {len(r) for r in rows} == {len(head)}
 
 
 @pytest.mark.parametrize(

@@ -145,16 +145,19 @@ def _print(rows: Sequence[Row], values: Mapping[str, Sequence[Any]]) -> None:
     for key in keys:
         # Two short lines leave room for more columns than one long line does.
         table.add_column(Text(key.replace(".", ".\n")), justify="right", overflow="fold")
-    for name in ("runs", "best epoch", "dev F1", *(["test F1"] if rows[0].test else [])):
+    tested = any(row.test for row in rows)
+    for name in ("runs", "best epoch", "dev F1", *(["test F1"] if tested else [])):
         table.add_column(name, justify="right", overflow="fold")
     for row in rows:
-        scores = [_shown(score) for score in (row.dev, row.test) if score is not None]
+        scores = [_shown(score) for score in (row.dev, row.test)[: 1 + tested]]
         table.add_row(*(Text(_toml(row.settings[key])) for key in keys), _runs(row), f"{row.epoch:.1f}", *scores)
     out.print(table)
 
 
 def draw(rows: Sequence[Row], keys: Sequence[str], figure: Any) -> None:
     """F1 over the first key that has several values, a line for each combination of the others.
+
+    On test where all runs have a test part, else on dev.
 
     Args:
       rows: what came of the runs.
@@ -163,18 +166,20 @@ def draw(rows: Sequence[Row], keys: Sequence[str], figure: Any) -> None:
     """
     several = [key for key in keys if len({str(row.settings[key]) for row in rows}) > 1]
     axes = figure.add_subplot()
+    tested = all(row.test for row in rows)
     lines: dict[str, list[Row]] = {}
     for row in rows:
         lines.setdefault(", ".join(f"{key} = {_toml(row.settings[key])}" for key in several[1:]), []).append(row)
     for label, line in lines.items():
         at: list[Any] = [row.settings[several[0]] if several else "" for row in line]
         numeric = all(isinstance(x, int | float) and not isinstance(x, bool) for x in at)
-        mean, half = zip(*(row.test or row.dev for row in line), strict=True)
-        half = tuple(0.0 if h != h else h for h in half)
-        axes.errorbar(at if numeric else list(map(_toml, at)), mean, half, marker="o", capsize=3, label=label or None)
+        scores = [row.test if tested and row.test else row.dev for row in line]
+        points = [(x, mean, 0.0 if math.isnan(half) else half) for x, (mean, half) in zip(at, scores, strict=True)]
+        x, mean, half = zip(*(sorted(points) if numeric else points), strict=True)
+        axes.errorbar(x if numeric else list(map(_toml, x)), mean, half, marker="o", capsize=3, label=label or None)
         if numeric and min(at) > 0 and max(at) >= 10 * min(at):
             axes.set_xscale("log")
-    axes.set(xlabel=several[0] if several else "", ylabel=f"{'test' if rows[0].test else 'dev'} F1")
+    axes.set(xlabel=several[0] if several else "", ylabel=f"{'test' if tested else 'dev'} F1")
     if len(lines) > 1:
         axes.legend(frameon=False)
 
@@ -229,7 +234,9 @@ def _toml(value: Any) -> str:
     return value if isinstance(value, str) and value else document.value(value)
 
 
-def _shown(score: tuple[float, float]) -> str:
+def _shown(score: tuple[float, float] | None) -> str:
+    if score is None:
+        return "-"
     mean, half = score
     sign = "±" if streams.spells("±") else "+-"
     return f"{mean:.2f}" if half != half else f"{mean:.2f} {sign} {half:.2f}"
