@@ -1,6 +1,7 @@
 """What drift tells of two tables, and of a run."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -90,8 +91,25 @@ def test_a_run(tmp_path: Path) -> None:
     assert (found["words"], found["trained"], found["untouched"]) == (8, 6, 2)
     assert found["distance"] > 0
     assert {moved["word"] for moved in found["most"]} == {"ann", "watched", "tv", "bob", "had", "telly"}
-    shown = runner.invoke(main, ["drift", str(tmp_path / "run"), "--words", "3"])
-    assert "8 words, 6 of them in training text; 2 vectors are bit for bit what they were" in shown.stdout
+    wide = {"COLUMNS": "200"}
+    shown = runner.invoke(main, ["drift", str(tmp_path / "run"), "--words", "3"], env=wide)
+    lines = shown.stdout.splitlines()
+    assert lines[1] == "8 words, 6 of them in training text; 2 vectors are bit for bit what they were"
+    assert lines[4] == (
+        f"cosine with former nearest words that did not train: {found['gap_before']:.3f} before, "
+        f"{found['gap_after']:.3f} after ({found['pairs']} pairs)"
+    )
+    head, *rows = ([cell.strip() for cell in re.split("[┃│]", line)[1:-1]] for line in lines if line[0] in "┃│")
+    assert head == ["word", "in training", "distance", "cosine", "nearest before", "nearest after"]
+    assert rows == [
+        [
+            *(moved["word"], str(moved["count"]), f"{moved['distance']:.3f}", f"{moved['cosine']:.3f}"),
+            *(", ".join(moved[when][:4]) for when in ("before", "after")),
+        ]
+        for moved in found["most"][:3]
+    ]
+    none = runner.invoke(main, ["drift", str(tmp_path / "run"), "--words", "0"], env=wide).stdout.splitlines()
+    assert none == lines[:5]
 
     end = metrics.last(tmp_path / "run" / "metrics.jsonl", "end")
     assert end is not None

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -71,8 +72,25 @@ def test_the_best_run_comes_first(tmp_path: Path) -> None:
         ("c", "running", None, 0),
     ]
     assert (found[0]["test_f1"], found[0]["best_epoch"], found[0]["seconds"]) == (70.0, 1, 61.5)
-    rows = [line for line in table.splitlines() if "/3" in line]
-    assert [row.split("│")[1].strip() for row in rows] == ["b", "d", "a", "c"]
+    head, below, *rows = (
+        [cell.strip() for cell in re.split("[┃│]", line)[1:-1]] for line in table.splitlines() if line[0] in "┃│"
+    )
+    assert [" ".join(words).strip() for words in zip(head, below, strict=True)] == [
+        "run",
+        "state",
+        "dev F1",
+        "test F1",
+        "best epoch",
+        "epochs",
+        "seconds",
+        "tokens/s",
+    ]
+    assert rows == [
+        ["b", "finished", "80.00", "70.00", "1", "2/3", "61.5", "30,100"],
+        ["d", "resumable", "65.00", "-", "1", "1/3", "-", "-"],
+        ["a", "cut off", "60.00", "-", "1", "1/3", "-", "-"],
+        ["c", "running", "-", "-", "-", "0/3", "-", "-"],
+    ]
     assert invoke("runs", tmp_path / "b", "--json").stdout.count("\n") == 1
 
 
