@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -161,6 +162,11 @@ def test_run_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         # Neither of the two that come now has a model: the one that has is what is kept.
         run_folder.create(first, "", replace=True)
         assert (run_folder.replaced(first) / "model").is_dir()
+        assert (first / "metrics.jsonl").read_text() == ""
+        (first / "metrics.jsonl").write_text("{}\n")
+    (first / ".lock").write_text(f"{10**12}\n")
+    with run_folder.locked(first):
+        assert (first / ".lock").read_text() == f"{os.getpid()}\n"
     other = tmp_path / "precious"
     other.mkdir()
     (other / "letter").write_text("dear", encoding="utf-8")
