@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,14 @@ import pytest
 from rich.console import Console
 
 from windownet import config, run_folder
+from windownet.data import scores
 from windownet.data.batches import Encoded
 from windownet.errors import InputError
 from windownet.tagger import artifact
 from windownet.tagger.tagger import Predictor, Tagger, score
 from windownet.train import loop
+from windownet.train.levels import Level
+from windownet.train.log import RunLog
 from windownet.train.prepare import Prepared, prepare, unseen_types
 
 SENTENCES = [
@@ -387,3 +391,19 @@ def test_a_run_that_cannot_be_made_leaves_what_was_there(tmp_path: Path, monkeyp
     (tmp_path / "killed" / "metrics.jsonl").write_text("x")
     with pytest.raises(InputError, match="required a folder that does not exist yet"):
         run_folder.check(tmp_path / "killed", replace=False)
+
+
+@pytest.mark.parametrize("level", ["info", "warning"])
+def test_a_bar_says_where_a_run_is(tmp_path: Path, level: Level) -> None:
+    told = io.StringIO()
+    log = RunLog(tmp_path / "metrics.jsonl", Console(file=told, force_terminal=True, width=150), level)
+    guess = scores.score([["B-PER", "O", "B-LOC"]], [["B-PER", "O", "O"]])
+    with log.progress(calls=9, done=2):
+        log.steps(epoch=4, step=40, loss=0.12345, tokens_per_second=12_345.6, statistics={})
+        log.epoch(epoch=4, epochs=9, step=40, loss=0.1, tokens_per_second=None, dev=guess, best=False)
+    lines = [line for line in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", told.getvalue()).splitlines() if "━" in line]
+    if level == "warning":
+        assert lines == []
+        return
+    assert lines[-1].startswith("epoch 4 ")
+    assert "3/9 loss 0.1235  dev F1 66.67  12,346 tokens/s" in lines[-1]
