@@ -41,6 +41,19 @@ def test_what_moved_and_what_was_left_behind() -> None:
     assert drift.kept == pytest.approx(0)
 
 
+def test_the_most_frequent_are_examined_and_the_nearest_come_first() -> None:
+    end = START.copy()
+    end[[3, 5]] *= -1
+    drift = of_tables(NAMES, START, end, COUNTS, words=1, neighbours=3, examined=1)
+    # Rome is the most frequent. Its nearest words still are, but now television is the furthest of them.
+    assert (drift.examined, drift.pairs, drift.kept) == (1, 1, 1)
+    (rome,) = of_tables(NAMES, START, end, np.where(COUNTS == 4, 4, 0), words=1, neighbours=3, examined=1).most
+    assert (rome.before, rome.after) == (("telly", "television", "tv"), ("telly", "tv", "television"))
+    assert drift.most[0].word == "telly"
+    cosine = START[5] @ START[4] / np.linalg.norm(START[4])
+    assert (drift.gap_before, drift.gap_after) == (pytest.approx(cosine), pytest.approx(-cosine))
+
+
 def test_nothing_moved() -> None:
     drift = of_tables(NAMES, START, START, COUNTS, words=2, neighbours=2, examined=9)
     assert (drift.untouched, drift.distance, drift.kept) == (4, 0, 1)
