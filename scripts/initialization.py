@@ -198,7 +198,7 @@ def _ratio(a: float, b: float) -> float:
 
 
 def main() -> None:
-    args = _lecture.training_parser(__doc__, seeds=3).parse_args()
+    args = _lecture.training_parser(__doc__, seeds=3).parse_intermixed_args()
     config = _lecture.config(args, *SMALL)
     symmetries = [symmetry(config, nonlinearity) for nonlinearity in ("tanh", "sigmoid")]
     found = layers(config, args.seeds)

@@ -159,7 +159,7 @@ def draw(constant: list[Curve], scheduled: list[Curve], file: Path | None) -> No
 
 
 def main() -> None:
-    args = _lecture.training_parser(__doc__, seeds=3).parse_args()
+    args = _lecture.training_parser(__doc__, seeds=3).parse_intermixed_args()
     config, console = _lecture.config(args, *SMALL), _lecture.console()
     constant = measure(config, SCHEDULES[0], RATES, args.seeds, console)
     chosen = best(constant)

@@ -146,7 +146,7 @@ def draw(all_trained: list[Trained], file: Path | None) -> None:
 
 
 def main() -> None:
-    args = _lecture.training_parser(__doc__, seeds=12).parse_args()
+    args = _lecture.training_parser(__doc__, seeds=12).parse_intermixed_args()
     config = _lecture.config(args, *SMALL)
     usual = [trained(config, name, config.optimizer.learning_rate, args.seeds) for name in NAMES]
     high = [trained(config, name, HIGH_RATE, args.seeds) for name in AT_HIGH_RATE]

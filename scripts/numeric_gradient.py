@@ -220,7 +220,7 @@ def draw(errors: list[Errors], times: list[Times], file: Path | None) -> None:
 
 
 def main() -> None:
-    args = _lecture.training_parser(__doc__, seeds=1).parse_args()
+    args = _lecture.training_parser(__doc__, seeds=1).parse_intermixed_args()
     config = _lecture.config(args, *SMALL)
     found, taken = errors(config), times(config)
     _lecture.report(args, table(found, taken), verdict(found, taken))

@@ -126,7 +126,7 @@ def draw(curves: list[Curve], file: Path | None) -> None:
 
 
 def main() -> None:
-    args = _lecture.training_parser(__doc__, seeds=3).parse_args()
+    args = _lecture.training_parser(__doc__, seeds=3).parse_intermixed_args()
     config, console = _lecture.config(args, *SMALL), _lecture.console()
     curves = [curve(config, name, args.seeds, console) for name in RATES]
     _lecture.report(args, table(curves), verdict(curves))

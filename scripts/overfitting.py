@@ -130,7 +130,7 @@ def draw(all_curves: list[Curves], file: Path | None) -> None:
 def main() -> None:
     parser: argparse.ArgumentParser = _lecture.training_parser(__doc__, seeds=6)
     parser.add_argument("--l2", type=float, default=1e-3, help="strength of the penalty")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     config = _lecture.config(args, *SMALL)
     found = [curves(config, strength, args.seeds) for strength in (0.0, args.l2)]
     _lecture.report(args, table(found), verdict(*found))
