@@ -1,3 +1,4 @@
+import io
 import os
 from pathlib import Path
 
@@ -19,7 +20,8 @@ WIKIGOLD = ColumnFormat(separator="space", scheme="IO")
 
 def parse(text, format=PLAIN):
     raw = text if isinstance(text, bytes) else text.encode()
-    return list(stream(raw.splitlines(keepends=True), "f.conll", format))
+    # As a file's lines, which end in a line feed alone.
+    return list(stream(io.BytesIO(raw), "f.conll", format))
 
 
 def message(text, format=PLAIN):
@@ -184,12 +186,21 @@ def test_a_column_is_appended_by_the_separator_of_the_line(separator, line, expe
         (b"a\tO\nM\xfcnchen\tO\n", {}, "f.conll:2: required UTF-8, got byte 0xfc at byte 1 of the line"),
         ("a\tO\n".encode("utf-16"), {}, "f.conll:1: required UTF-8, got byte 0xff at byte 0 of the line"),
         ("a\tO\nb\0\tO\n", {}, "f.conll:2: required text, got a NUL at character 1 of the line"),
+        (
+            "a\tO\rb\tO\r\rc\tO\r",
+            {},
+            "f.conll:1: required rows that end in a line feed, got some that end in a carriage return alone ('a",
+        ),
     ],
 )
 def test_bad_rows_are_named(text, settings, expected):
     got = message(text, ColumnFormat(**settings))
     assert expected in got
     assert "; " in got
+
+
+def test_a_carriage_return_in_a_word_is_part_of_it():
+    assert parse("a\tO\nb\rc\tO\r\n") == [Sentence(("a", "b\rc"), ("O", "O"), 1)]
 
 
 def test_a_marker_in_a_row_too_short_for_its_word_column_is_a_bad_row():

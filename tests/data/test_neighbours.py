@@ -143,7 +143,8 @@ def test_bad_lines_and_words_that_come_again(tmp_path):
     assert result.exit_code == 0
     assert result.stdout == "tv\n   0.7071  telly\n"
     assert result.stderr == (
-        f"warning: {path}: bad lines skipped: 1 of 5; lines that name a word again: 2; the first of each word counts\n"
+        f"warning: {path}: bad lines skipped: 1 of 5; lines that name a word again: 2 (the first is number 4); "
+        "the first of each word counts\n"
     )
 
 

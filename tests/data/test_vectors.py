@@ -287,11 +287,14 @@ def test_first_of_equal_words_counts(tmp_path):
             write_npy(path, ["a", "a", "b", "a"], np.array([[1.0], [2], [3], [4]]))
         found = read(path)
         assert (found.words, found.matrix.tolist()) == (("a", "b"), [[1], [3]])
-        assert found.counts == Counts(4, 0, 2)
-        assert found.counts.warning() == "lines that name a word again: 2; the first of each word counts"
+        again = 2 if path.suffix == ".npy" else 3
+        assert found.counts == Counts(4, 0, 2, first_duplicate=again)
+        assert found.counts.warning() == (
+            f"lines that name a word again: 2 (the first is number {again}); the first of each word counts"
+        )
     # A bad line is not the first.
     found = read(saved(tmp_path, "a.txt", b"4 1\na nan\na 2\nb 3\na 4\n"), skip_bad=True)
-    assert (found.words, found.matrix.tolist(), found.counts) == (("a", "b"), [[2], [3]], Counts(4, 1, 1))
+    assert (found.words, found.matrix.tolist(), found.counts) == (("a", "b"), [[2], [3]], Counts(4, 1, 1, 5))
 
 
 @pytest.mark.parametrize(
@@ -308,7 +311,9 @@ def test_headers_that_lie(tmp_path, header, fault, skippable):
     path = saved(tmp_path, "a.txt", header + b"\na 1 2\nb 3 4\n")
     assert message(read, path).startswith(f"{path}:1: {fault}")
     if skippable:
-        assert read(path, skip_bad=True).words == ("a", "b")
+        found = read(path, skip_bad=True)
+        assert found.words == ("a", "b")
+        assert found.counts.warning() == f"words by the header: {header[:1].decode()}; in the file: 2"
     else:
         assert message(read, path, skip_bad=True).startswith(f"{path}:1: {fault}")
 
@@ -588,7 +593,10 @@ def test_filling_refuses_another_width_and_counts(tmp_path):
     known = vocabulary("a")
     assert "required vectors of width 3 (model.word_width), got 2" in message(fill, np.zeros((3, 3)), known, path)
     filled = fill(np.zeros((3, 2)), known, path, skip_bad=True)
-    assert filled.counts == Counts(3, 1, 1)
+    assert filled.counts == Counts(3, 1, 1, first_duplicate=3)
+    assert filled.counts.warning() == (
+        "bad lines skipped: 1 of 3; lines that name a word again: 1 (number 3); the first of each word counts"
+    )
 
 
 FILE = b"The 1 0\nthe 2 0\ntelly 3 0\n<rare> 4 0\nTV 5 0\nTelly 6 0\n1999 7 0\n2004 8 0\ntelevision 9 0\n"

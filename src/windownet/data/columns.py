@@ -151,6 +151,12 @@ def all_blocks(lines: Iterable[bytes], name: str, format: ColumnFormat) -> Itera
     block = Block([], [], [], [])
     for line, raw in enumerate(lines, start=1):
         text = decode_line(raw, name, line)
+        if "\r" in text and _are_rows(text.split("\r"), format):
+            # They would be one row, of which the first word and the last tag were read.
+            raise InputError(
+                f"{name}:{line}: required rows that end in a line feed, got some that end in a carriage return alone "
+                f"({_shorten(text)!r}); convert the file's line ends"
+            )
         is_comment = bool(format.comment) and text.startswith(format.comment)
         columns = [] if is_comment or not text or text.isspace() else format.split(text)
         is_row = bool(columns) and not _is_marker(columns, format)
@@ -224,6 +230,11 @@ def _is_marker(columns: list[str], format: ColumnFormat) -> bool:
         return False
     # A marker row may be shorter than the others, down to the marker alone.
     return columns[0] == marker or marker in columns[format.word_column :][:1]
+
+
+def _are_rows(parts: list[str], format: ColumnFormat) -> bool:
+    rows = [format.split(part) for part in parts if part and not part.isspace()]
+    return len(rows) > 1 and all(len(columns) >= format._required_columns for columns in rows)
 
 
 def _shorten(text: str) -> str:

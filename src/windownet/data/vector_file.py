@@ -77,11 +77,15 @@ class Counts:
       lines: lines, records or rows, one a word; a header is none.
       skipped: bad ones that were left out; numbers are looked at only where their word was wanted.
       duplicates: wanted words that came again; the first of each counts.
+      first_duplicate: the line, record or row of the first of them; 0 where there is none.
+      declared: how many words the header said, where that was wrong.
     """
 
     lines: int
     skipped: int
     duplicates: int
+    first_duplicate: int = 0
+    declared: int | None = None
 
     def warning(self) -> str:
         """What a person should hear of it; empty where all is well."""
@@ -89,7 +93,10 @@ class Counts:
         if self.skipped:
             parts.append(f"bad lines skipped: {self.skipped:,} of {self.lines:,}")
         if self.duplicates:
-            parts.append(f"lines that name a word again: {self.duplicates:,}; the first of each word counts")
+            at = f" ({'the first is ' if self.duplicates > 1 else ''}number {self.first_duplicate:,})"
+            parts.append(f"lines that name a word again: {self.duplicates:,}{at}; the first of each word counts")
+        if self.declared is not None:
+            parts.append(f"words by the header: {self.declared:,}; in the file: {self.lines:,}")
         return "; ".join(parts)
 
 
@@ -132,7 +139,7 @@ class VectorFile:
             raise InputError(f"format: required one of {', '.join(FORMATS)}, got {format!r}")
         self._path, self._progress = Path(path), progress
         self._reading = Reading(self._path, skip_bad)
-        self._duplicates = 0
+        self._duplicates = self._first_duplicate = 0
         self._source = ByteSource(self._path, progress)
         self._reading.packed = bool(self._source.packing)
         try:
@@ -150,7 +157,8 @@ class VectorFile:
     @property
     def counts(self) -> Counts:
         """What the pass has met so far."""
-        return Counts(self._reading.met, self._reading.skipped, self._duplicates)
+        found = self._reading
+        return Counts(found.met, found.skipped, self._duplicates, self._first_duplicate, found.misdeclared)
 
     def blocks(self, wanted: Callable[[str], bool] | None = None) -> Iterator[Block]:
         """Yields the wanted words with their vectors in the order of the file, each word once; to be called once.
@@ -177,6 +185,7 @@ class VectorFile:
                     self._reading.bad(f"{fault} for {shorten(word.encode())}", chunk.records[n])
                 elif word in seen:
                     self._duplicates += 1
+                    self._first_duplicate = self._first_duplicate or chunk.records[n]
                 else:
                     seen.add(word)
                     block.words.append(word)

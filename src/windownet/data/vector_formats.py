@@ -35,6 +35,7 @@ class Reading:
       met: records met so far, the bad ones too.
       skipped: bad ones among them.
       first_bad: message of the first bad one.
+      misdeclared: how many records a header declared, where there were more or fewer.
     """
 
     path: Path
@@ -45,6 +46,7 @@ class Reading:
     met: int = 0
     skipped: int = 0
     first_bad: str = ""
+    misdeclared: int | None = None
 
     @property
     def record(self) -> int:
@@ -91,7 +93,9 @@ class Reading:
         Raises:
           InputError: they differ, and bad lines are not to be skipped; or there was no good record.
         """
-        if declared not in (None, self.met) and not self.skip_bad:
+        if declared not in (None, self.met):
+            self.misdeclared = declared
+        if self.misdeclared is not None and not self.skip_bad:
             raise InputError(
                 f"{self.path}:1: required as many words as the header says, {declared:,}, got {self.met:,}; fetch the "
                 f"file again, or correct the header, or {SKIP}"
