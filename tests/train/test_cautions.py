@@ -79,11 +79,20 @@ def test_a_plain_run_is_not_warned_of(prepared):
             {"schedule": {"others": {"optimizer.b1": {"warmup": 0.01}}}},
             "schedule.others.optimizer.b1.warmup = 0.01 is less than half a step of this run's 6, so there is no warm",
         ),
+        ({"schedule": {"warmup": 0.95}}, "schedule.warmup = 0.95 takes all of this run's 6 steps: nothing is left for"),
+        (
+            {"schedule": {"others": {"optimizer.b1": {"warmup": 0.99}}}},
+            "schedule.others.optimizer.b1.warmup = 0.99 takes all of this run's 6 steps",
+        ),
+        ({"data": {"dev": "o.conll"}}, "data.dev: no mention among its sentences, 1, so that it tells no"),
+        ({"features": {"min_count": 7}}, "features.min_count = 7: no word of training text is that frequent, so that"),
+        ({"optimizer": {"rates": {"*": 0.0}}}, "optimizer.rates: they are 0 for all parameters, so that nothing"),
         ({"schedule": {"cycles": 2}}, "schedule.cycles = 2 has no effect with schedule.name = 'constant'; it is"),
     ],
 )
 def test_what_is_probably_not_meant(prepared, tmp_path, monkeypatch, sections, message):
     (tmp_path / "v.txt").write_text("anna 1\noslo 2\n")
+    (tmp_path / "o.conll").write_text("saw\tO\n")
     monkeypatch.chdir(tmp_path)
     (line,) = cautions(prepared(**sections))
     assert line.startswith(message)

@@ -3,6 +3,7 @@
 import jax
 
 from windownet.data.misread import misread
+from windownet.data.vocabulary import RARE
 from windownet.optim import by_path
 from windownet.optim.build import TABLE
 from windownet.settings.fields import unused
@@ -29,6 +30,16 @@ def cautions(prepared: Prepared) -> list[str]:
             "regularization.l2 is the penalty in the loss"
         )
     found += prepared.splits.not_there
+    if not any(tag != "O" for sentence in prepared.splits.dev for tag in sentence.tags):
+        found.append(
+            f"data.dev: no mention among its sentences, {len(prepared.splits.dev):,}, so that it tells no epoch from "
+            "another and the first is kept as the best; take sentences with mentions"
+        )
+    if (prepared.train.words[prepared.train.positions] == RARE).all():
+        found.append(
+            f"features.min_count = {config.features.min_count:,}: no word of training text is that frequent, so that "
+            "all are one to the network; lower it"
+        )
     found += _of_shadowed_rates(prepared)
     found += _of_a_frozen_table(prepared)
     words = len(prepared.train.positions)
@@ -43,6 +54,11 @@ def cautions(prepared: Prepared) -> list[str]:
         for place, curve in {"schedule": config.schedule, **others}.items()
         if curve.warmup and not round(curve.warmup * steps)
     ]
+    found += [
+        f"{place}.warmup = {curve.warmup:g} takes all of this run's {steps:,} steps: nothing is left for the schedule"
+        for place, curve in {"schedule": config.schedule, **others}.items()
+        if round(curve.warmup * steps) >= steps
+    ]
     return found
 
 
@@ -51,6 +67,9 @@ def _of_shadowed_rates(prepared: Prepared) -> list[str]:
     if not rates:
         return []
     params = jax.eval_shape(prepared.network.init, jax.random.key(0))
+    names = [by_path.name_of(path) for path, _ in jax.tree.leaves_with_path(params)]
+    if all(by_path.factor(rates, name) == 0 for name in names):
+        return ["optimizer.rates: they are 0 for all parameters, so that nothing is trained"]
     return [
         f"optimizer.rates: {pattern!r} has no effect, as all that it matches goes by {' and '.join(map(repr, earlier))}"
         " before it; put it first"
