@@ -1,5 +1,6 @@
 """Row-wise optimizers: exact against the dense optax optimizer, lazy against torch, and what a wrong one looks like."""
 
+import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ import optax
 import pytest
 
 from windownet.autodiff import RowSparse, ops, value_and_grad
+from windownet.autodiff.rows import is_row_sparse
 from windownet.optim import missed
 from windownet.optim.missed import Missed
 from windownet.optim.rowwise import Rowwise, rowwise
@@ -497,6 +499,39 @@ def test_a_part_of_several_transformations_takes_its_own_parameters() -> None:
     optimizer.touch({**params, "w": optax.MaskedNode()}, own, {"t": jnp.array([1])})
 
 
+@pytest.mark.parametrize("mode", ["lazy", "exact"])
+@pytest.mark.parametrize("inner", [optax.sgd(0.1), optax.adam(0.1)])
+@pytest.mark.parametrize("shape", [(V + 1, D), (V, D + 1), (V - 1, D)])
+def test_a_state_of_a_table_of_another_shape_is_refused(mode: Any, inner: Any, shape: tuple[int, int]) -> None:
+    optimizer, table = rowwise(inner, mode), jnp.ones(shape)
+    state, rows = optimizer.init(jnp.ones((V, D))), jnp.array([shape[0] - 1])
+    gradient = RowSparse(rows, jnp.ones((1, shape[1])), shape[0])
+    if not (state.last or jax.tree.leaves(state.inner)):
+        # Nothing is kept, so any parameters will do.
+        optimizer.update(gradient, state, table)
+        return
+    refused = pytest.raises(ValueError, match=rf"state of table '' \[{shape[0]}, {shape[1]}\], got one .* \[{V}, ")
+    if shape[0] != V or jax.tree.leaves(state.inner):
+        with refused:
+            optimizer.update(gradient, state, table)
+    if mode == "exact" and shape[0] != V:
+        with refused:
+            optimizer.touch(table, state, {"": rows})
+
+
+def test_a_sum_that_begins_with_zeros_of_a_gradient_touches_its_rows_alone() -> None:
+    gradient = RowSparse(jnp.array([5]), jnp.ones((1, D)), V)
+    zeros = jax.tree.map(jnp.zeros_like, gradient)
+    assert not zeros.filled().any()
+    total = jax.tree.map(operator.add, zeros, gradient, is_leaf=is_row_sparse)
+    optimizer = rowwise(optax.adam(0.1))
+    table = jnp.ones((V, D))
+    first, state = optimizer.update(RowSparse(jnp.array([0]), jnp.ones((1, D)), V), optimizer.init(table), table)
+    table = optax.apply_updates(table, first)
+    moved = optax.apply_updates(table, optimizer.update(total, state, table)[0])
+    assert np.flatnonzero((moved != table).any(axis=1)).tolist() == [5]
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -541,7 +576,20 @@ def test_a_part_of_several_transformations_takes_its_own_parameters() -> None:
         (lambda: missed.momentum(0.1, 1.0), "momentum must be at least 0 and below 1, got 1.0"),
         (lambda: rowwise(optax.sgd(1.0), tables="table"), "tables must be a collection of names, .* got 'table'"),
         (lambda: rowwise(optax.sgd(1.0), tables=[]), r"at least one, got \[\]"),
-        (lambda: rowwise(optax.sgd(1.0), tables=["t"]).touch(None, None, {"tt": 1}), "the rows of t, got those of tt"),
+        (
+            lambda: rowwise(optax.sgd(1.0), tables=["t"]).touch(None, None, {"tt": 1}),
+            r"\{table: rows\} of the tables \['t'\], got those of \['tt'\]",
+        ),
+        (lambda: rowwise(optax.sgd(1.0)).touch(None, None, jnp.ones(1, int)), r"of the tables \[''\], got ArrayImpl"),
+        (
+            lambda: rowwise(optax.sgd(1.0), "exact").touch(ONES, optax.EmptyState(), {"": jnp.ones(1, int)}),
+            "required the RowwiseState that `init` began, got EmptyState; of a chain",
+        ),
+        (lambda: rowwise("adam"), "inner must be an optax transformation, such as .*, got 'adam'"),  # type: ignore[arg-type]
+        (
+            lambda: jax.vmap(lambda rate: rowwise(optax.adam(rate), "exact").init(ONES).step)(jnp.ones(2)),
+            "numbers, .*, got one of tracers, .*proven=True",
+        ),
     ],
 )
 def test_what_cannot_be(make: Callable[[], Any], message: str) -> None:

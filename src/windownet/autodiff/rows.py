@@ -248,15 +248,15 @@ def _int32(rows: Any, height: int) -> Any:
 def _locked(rows: Any) -> Any:
     if not isinstance(rows, jax.Array | np.ndarray) or rows.dtype != jnp.int32:
         return rows
-    # A key of this kind has two words.
-    words = jax.lax.bitcast_convert_type(jnp.asarray(rows), jnp.uint32)
+    # A key of this kind has two words. Zeros, of which `zeros_like` makes keys, must be of no row: ~0 is -1.
+    words = jax.lax.bitcast_convert_type(~jnp.asarray(rows), jnp.uint32)
     return jax.random.wrap_key_data(jnp.stack([words, words], -1), impl="threefry2x32")
 
 
 def _unlocked(rows: Any) -> Any:
     if not isinstance(rows, jax.Array) or not jnp.issubdtype(rows.dtype, jax.dtypes.prng_key):
         return rows
-    return jax.lax.bitcast_convert_type(jax.random.key_data(rows)[..., 0], jnp.int32)
+    return ~jax.lax.bitcast_convert_type(jax.random.key_data(rows)[..., 0], jnp.int32)
 
 
 def is_row_sparse(x: Any) -> bool:

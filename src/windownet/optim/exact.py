@@ -1,7 +1,7 @@
 """What an exact `rowwise` requires of a transformation, found out on tables of a few rows."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -197,7 +197,12 @@ def _require_one_program(inner: optax.GradientTransformation, types: Any, names:
             "rowwise: 'exact' required an update from gradients, state and parameters alone, as one that a row missed "
             f"has no other arguments, got {error}; use mode 'lazy' or 'dense'"
         ) from error
-    if programs[0] != programs[1]:
+    if any(isinstance(const, jax.core.Tracer) for const in programs[0].consts):
+        raise TypeError(
+            "rowwise: 'exact' required an inner transformation of numbers, as it is tried by a few updates, got one of "
+            "tracers, as in a vmap over rates; try one of numbers outside, and give proven=True here"
+        )
+    if programs[0].made != programs[1].made:
         raise TypeError(
             "rowwise: 'exact' required an update that is the same for a few rows of a table as for all, got another, "
             "as of masks or labels that look at sizes, or of matrices; choose parameters by name, or use mode 'dense'"
@@ -231,10 +236,15 @@ def _require_rows_alone(
     return state
 
 
-def _program(inner: optax.GradientTransformation, params: Any) -> tuple[Any, list[Any]]:
+class _Program(NamedTuple):
+    made: tuple[Any, list[Any]]
+    consts: list[Any]
+
+
+def _program(inner: optax.GradientTransformation, params: Any) -> _Program:
     state = jax.eval_shape(inner.init, params)
     program = jax.make_jaxpr(inner.update)(params, state, params)
-    return jax.tree.structure(state), [equation.primitive for equation in program.eqns]
+    return _Program((jax.tree.structure(state), [equation.primitive for equation in program.eqns]), program.consts)
 
 
 def _require_wide(inner: optax.GradientTransformation, types: Any, owners: Owners, names: tuple[str, ...]) -> None:

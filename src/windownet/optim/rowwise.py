@@ -59,14 +59,15 @@ class Rowwise(optax.GradientTransformationExtraArgs):  # type: ignore[misc]
     Attributes:
       touch: `touch(params, state, {table: rows int [U]}) -> (params, state)`: lets the named rows catch up with the
         updates that they missed, so that the forward pass reads what it would under the dense optimizer. A row number
-        below 0, or of V or more, is padding. Nothing to do unless the mode is "exact".
+        below 0, or of V or more, is padding. Nothing to do unless the mode is "exact", in which each `update` needs it
+        before: what the rows of its gradient had missed would be lost.
       flush: `flush(params, state) -> (params, state)`: the same for all rows, before a table is read whole.
       skip: `skip(state) -> state`: no row has missed anything up to now; for tables that were frozen so far.
       renew: `renew(state) -> state`, with no row lagging behind: takes over a state that was made by a `Rowwise` with
         other rates to come. Their closed form looks ahead to them.
       adopt: `adopt(params, inner_state) -> state`, not to be compiled: takes over a state of the inner transformation
-        that was trained densely, whose counts of updates tell the step. Put into `state.inner` alone it would be
-        taken for one of step 0.
+        that was trained densely, whose counts of updates tell an exact one's step (others make no use of it and begin
+        with 0). Put into `state.inner` alone it would be taken for one of step 0.
     """
 
     touch: Callable[[Any, RowwiseState, Mapping[str, Any]], tuple[Any, RowwiseState]]
@@ -97,11 +98,12 @@ def rowwise(
       inner: what to run: SGD, momentum, Adagrad, RMSprop, Adam, AdamW, Lion, ..., and chains of them with schedules,
         decay, clipping by value or by global norm. Leaves that are no tables go through it as they are. It sees the
         touched rows in a table's place, so that masks and labels must go by name, not by size.
-      mode: "lazy": rows that a step does not touch keep their values and their moments, as in torch's SparseAdam;
-        weight decay shrinks a row only when it is touched. "exact": after `flush`, parameters and moments equal those
-        of the dense `inner`, but that a gradient which is not finite reaches touched rows alone; arguments of `update`
-        beside gradients and parameters are for the other modes alone, as a missed update has none. "dense": `inner` on
-        dense gradients, the reference.
+      mode: "lazy": rows that a step does not touch keep their values and their moments, as in torch's SparseAdam, whose
+        steps `optax.adam` takes where epsilon is far below the gradients (torch adds it before the correction for bias,
+        optax after); weight decay shrinks a row only when it is touched. "exact": after `flush`, parameters and moments
+        equal those of the dense `inner`, but that a gradient which is not finite reaches touched rows alone; arguments
+        of `update` beside gradients and parameters are for the other modes alone, as a missed update has none. "dense":
+        `inner` on dense gradients, the reference.
       tables: names of the leaves [V, D] whose gradients are `RowSparse`: their paths joined by dots. By default the
         parameters are one table.
       missed: "exact": the closed form of `inner`'s updates with gradient zero (`windownet.optim.missed`); without it
@@ -111,7 +113,8 @@ def rowwise(
         looks ahead with the rates that it was made of: `flush`, then `renew` by a `Rowwise` of the others.
       proven: "exact": whether to leave out what `init` else makes sure of, by a few updates of a small table: that
         `inner` works row by row, and that `missed` is its closed form, which it tries for 24 updates after 4, 34, 104,
-        304, 1,004, 3,004, 10,004 and 30,004 others. It takes some tenths of a second.
+        304, 1,004, 3,004, 10,004 and 30,004 others. It takes some tenths of a second, and needs numbers: of an `inner`
+        whose rate is a tracer, as in a `vmap` over rates, try one with a number, and give True here.
 
     On CPUs, XLA scatters bfloat16 by way of float32, so that a step copies a bfloat16 table; float16 and float32 are
     updated in place. Tables cut over rows work on a mesh of axes that are Auto, not Explicit. Within
@@ -134,6 +137,8 @@ def rowwise(
     names = tuple(dict.fromkeys(tables))
     if isinstance(tables, str) or not names:
         raise ValueError(f"rowwise: tables must be a collection of names, at least one, got {tables!r}")
+    if not (hasattr(inner, "init") and hasattr(inner, "update")):
+        raise TypeError(f"rowwise: inner must be an optax transformation, such as optax.adam(1e-3), got {inner!r}")
     if missed is not None and mode != "exact":
         raise ValueError(f"rowwise: `missed` required mode 'exact', in which rows catch up, got {mode!r}")
     return Rowwise(_Rows(optax.with_extra_args_support(inner), mode, names, missed, proven))
@@ -198,8 +203,9 @@ class _Rows:
 
     def touch(self, params: Any, state: RowwiseState, rows: Mapping[str, Any]) -> tuple[Any, RowwiseState]:
         names = self.names
-        if set(rows) != set(names):
-            raise ValueError(f"rowwise: touch needs the rows of {', '.join(names)}, got those of {', '.join(rows)}")
+        if not isinstance(rows, Mapping) or set(rows) != set(names):
+            came = f"those of {sorted(rows)}" if isinstance(rows, Mapping) else f"{type(rows).__name__}"
+            raise ValueError(f"rowwise: touch needs {{table: rows}} of the tables {sorted(names)}, got {came}")
         if self.mode != "exact":
             return params, state
         self._require_own(state)
@@ -278,15 +284,35 @@ class _Rows:
                 f"got some for which it has {len(owners)}; inside optax.multi_transform or optax.masked give "
                 "optax.MaskedNode() in the place of each leaf that another transformation updates"
             )
+        if state is not None:
+            _require_shapes(slabs.tables(params, self.names), state, owners)
         return owners
 
     def _require_own(self, state: RowwiseState) -> None:
+        if not isinstance(state, RowwiseState):
+            raise TypeError(
+                f"rowwise: required the RowwiseState that `init` began, got {type(state).__name__}; of a chain or a "
+                "multi_transform give this transformation's own part of the state"
+            )
         came = (bool(state.last), bool(state.now.size))
         if came != (required := (self.mode == "exact", self.closed is not None)):
             of = {(False, False): "'lazy' or 'dense'", (True, False): "'exact'", (True, True): "'exact' with `missed`"}
             raise ValueError(
                 f"rowwise: required a state of mode {of[required]}, got one of {of[came]}; `flush` by the optimizer "
                 "that made it, then `adopt(params, state.inner)` by this one"
+            )
+
+
+def _require_shapes(found: Mapping[str, Any], state: RowwiseState, owners: slabs.Owners) -> None:
+    pairs = zip(owners, jax.tree.leaves(state.inner), strict=True)
+    came = [(owner.table, leaf.shape) for owner, leaf in pairs if owner is not None]
+    came += [(name, (len(last), found[name].shape[1])) for name, last in state.last.items()]
+    for name, shape in came:
+        # Rows that a state lacks would have moments of zero at each step, in silence.
+        if shape != found[name].shape:
+            raise ValueError(
+                f"rowwise: required a state of table {name!r} {list(found[name].shape)}, got one that was made for "
+                f"{list(shape)}; begin with `init`, or put rows in or out of both alike"
             )
 
 
