@@ -1,6 +1,7 @@
 """Every op's rule against `jax.vjp` of its forward, on hard samples and random ones; and what it owes at the edges."""
 
 import importlib
+import itertools
 import math
 import pkgutil
 import statistics
@@ -400,3 +401,34 @@ def test_draw_mask_keeps_the_stated_share() -> None:
     with jax.enable_x64(True):
         np.testing.assert_array_equal(mask, ops.draw_mask(jax.random.key(1), (301, 333), rate))
     assert (mask != ops.draw_mask(jax.random.key(2), (301, 333), rate)).any()
+
+
+@pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
+def test_draw_mask_decides_each_value_by_itself(impl: str) -> None:
+    mask = np.asarray(ops.draw_mask(jax.random.key(1, impl=impl), (201, 501), 0.5)).reshape(-1)
+    half = (mask.size + 1) // 2
+    # Both halves of a word count, and neither value tells its neighbour's or that of its word's other half.
+    for distance in (1, 2, 501, half):
+        agree = (mask[distance:] == mask[:-distance]).mean()
+        assert abs(agree - 0.5) < 4 * 0.5 / math.sqrt(mask.size - distance)
+
+
+def test_draw_mask_under_vmap_is_each_key_s_own() -> None:
+    keys = jax.random.split(jax.random.key(1), 3)
+    together = jax.vmap(lambda key: ops.draw_mask(key, (5, 7), 0.5))(keys)
+    for mask, key in zip(together, keys, strict=True):
+        np.testing.assert_array_equal(mask, ops.draw_mask(key, (5, 7), 0.5))
+
+
+@pytest.mark.parametrize("width", [2, 32, 33])
+def test_affine_under_vmap_in_any_place(width: int) -> None:
+    # XLA once failed over the transposed product of a narrow layer, for some places of the mapped axis.
+    rng = np.random.default_rng(0)
+    g, x, w = (jnp.asarray(rng.normal(size=s), jnp.float32) for s in ((3, 4, width), (3, 4, 5), (5, width)))
+    expected = np.einsum("nbi,nbo->nio", x, g)
+    for places in itertools.product(range(3), repeat=3):
+        moved = jnp.moveaxis(g, 0, places[0]), jnp.moveaxis(x, 0, places[1])
+        rule = jax.vmap(
+            lambda g, x: ops.affine.vjp(g, g, x, w, jnp.zeros(width))[1], in_axes=places[:2], out_axes=places[2]
+        )
+        np.testing.assert_allclose(jnp.moveaxis(jax.jit(rule)(*moved), places[2], 0), expected, rtol=1e-4, atol=1e-5)
