@@ -14,6 +14,7 @@ import numpy as np
 import optax
 
 import _report
+from windownet import machine
 from windownet.autodiff import value_and_grad
 from windownet.data.batches import Batch, Encoded, Windows
 from windownet.data.prefetch import prefetch
@@ -49,8 +50,7 @@ def network(height: int) -> WindowNetwork:
 def stacks(windows: Windows, batch: int) -> Any:
     steps = [np.arange(n * batch, (n + 1) * batch) for n in range(STEPS_A_CALL * CALLS)]
     for first in range(0, len(steps), STEPS_A_CALL):
-        batches = [windows.batch(tokens) for tokens in steps[first : first + STEPS_A_CALL]]
-        yield Batch(*(np.stack(arrays) for arrays in zip(*batches, strict=True)))
+        yield windows.stack(steps[first : first + STEPS_A_CALL])
 
 
 class Ours:
@@ -84,7 +84,12 @@ class Ours:
             optimizer = rowwise(inner, mode, tables=["words"], missed=closed)
             self.state = (params, optimizer.init(params))
             one = step
-        program = jax.jit(lambda state, stack: jax.lax.scan(one, state, stack)[0], donate_argnums=0)
+        # As the trainer compiles it.
+        program = jax.jit(
+            lambda state, stack: jax.lax.scan(one, state, stack)[0],
+            donate_argnums=0,
+            compiler_options=machine.compiler_options(),
+        )
         first = next(stacks(self.windows, batch))
         self.program = program.lower(self.state, first).compile()
         memory = self.program.memory_analysis()

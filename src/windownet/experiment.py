@@ -26,6 +26,7 @@ from windownet.data.prefetch import prefetch
 from windownet.data.scores import Scores
 from windownet.data.sentences import Sentence
 from windownet.errors import InputError
+from windownet.machine import compiler_options
 from windownet.model.network import Params, WindowNetwork
 from windownet.optim.build import is_replayed
 from windownet.schema import keys
@@ -215,7 +216,7 @@ class _Program:
 
         state = self._first()
         compiled: Callable[..., tuple[TrainState, jax.Array]] = jax.jit(
-            steps, static_argnames="frozen", donate_argnums=0
+            steps, static_argnames="frozen", donate_argnums=0, compiler_options=compiler_options()
         )
         settled: Callable[..., TrainState] = jax.jit(settle, static_argnames="frozen", donate_argnums=0)
         slowed: Callable[..., TrainState] = jax.jit(scale_rate, donate_argnums=0)

@@ -1,5 +1,6 @@
-"""What a run runs on: versions of the libraries, the device, the settings of jax; whether two are the same."""
+"""What a run runs on: versions of the libraries, the device, the settings of jax and XLA; whether two are the same."""
 
+import functools
 import os
 import platform
 from importlib import metadata
@@ -24,6 +25,38 @@ JAX_SETTINGS = (
     "jax_disable_jit",
     "jax_disable_most_optimizations",
 )
+
+# What XLA does not choose by itself on CPUs, a tenth of a training step together (docs/design.md).
+_CPU_OPTIONS: dict[str, str | int | bool] = {
+    # Products by Eigen: YNNPACK's are slower for the few hundred rows of a batch.
+    "xla_cpu_experimental_ynn_fusion_type": "",
+    # Weights that are read for the last time before they are written are not copied first.
+    "xla_cpu_copy_insertion_use_region_analysis": True,
+    # The whole of AVX-512, where there is one; XLA takes half of it.
+    "xla_cpu_prefer_vector_width": 512,
+}
+
+
+@functools.cache
+def compiler_options() -> dict[str, str | int | bool]:
+    """What the programs of training are compiled with, for `compiler_options` of `jax.jit`; empty but on CPUs.
+
+    An option that the installed XLA does not know is left out, as is one that the environment's XLA_FLAGS name.
+    """
+    if jax.default_backend() != "cpu":
+        return {}
+    given = os.environ.get("XLA_FLAGS", "")
+    return {name: value for name, value in _CPU_OPTIONS.items() if name not in given and _is_known(name, value)}
+
+
+def _is_known(name: str, value: str | int | bool) -> bool:
+    try:
+        jax.jit(lambda: 0, compiler_options={name: value}).lower().compile()
+    except jax.errors.JaxRuntimeError as error:
+        if "No such compile option" not in str(error):
+            raise
+        return False
+    return True
 
 
 def describe() -> dict[str, dict[str, Any]]:

@@ -8,6 +8,7 @@ import optax
 import pytest
 
 from windownet.data.batches import Batch
+from windownet.machine import compiler_options
 from windownet.model import reference
 from windownet.model.network import WindowNetwork
 from windownet.optim import missed
@@ -63,6 +64,15 @@ def test_a_call_of_k_steps_is_k_calls_of_one() -> None:
     assert np.allclose(losses, singly, rtol=1e-6)
     for a, b in zip(jax.tree.leaves(state.params), jax.tree.leaves(single.params), strict=True):
         assert np.allclose(a, b, rtol=1e-5, atol=1e-7)
+
+
+def test_steps_are_compiled_with_the_machine_s_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    used = []
+    monkeypatch.setattr(jax, "jit", lambda function, **options: used.append(options) or function)
+    make(adam(1e-2))
+    assert [options["compiler_options"] for options in used if "compiler_options" in options] == [
+        compiler_options()
+    ] * 2
 
 
 @pytest.mark.parametrize("mode", ["exact", "replay", "dense"])

@@ -10,6 +10,7 @@ import optax
 from windownet.autodiff import RowSparse, value_and_grad
 from windownet.autodiff.scalars import Scalar, is_zero
 from windownet.data.batches import Batch
+from windownet.machine import compiler_options
 from windownet.model.network import Params, WindowNetwork
 from windownet.optim import average
 from windownet.optim.average import Average
@@ -164,12 +165,13 @@ class Step:
             self.traces += 1
             return training.watched(state, batches, frozen)
 
+        options = compiler_options()
         self._init: Callable[..., TrainState] = jax.jit(training.init)
         self._run: Callable[..., tuple[TrainState, jax.Array]] = jax.jit(
-            steps, static_argnames="frozen", donate_argnums=0
+            steps, static_argnames="frozen", donate_argnums=0, compiler_options=options
         )
         self._watched: Callable[..., tuple[TrainState, jax.Array, Statistics]] = jax.jit(
-            watched, static_argnames="frozen", donate_argnums=0
+            watched, static_argnames="frozen", donate_argnums=0, compiler_options=options
         )
         self._settle: Callable[..., TrainState] = jax.jit(training.settle, static_argnames="frozen", donate_argnums=0)
 
