@@ -1,8 +1,8 @@
 """The hand-written training step against the same network by flax, jax.grad and optax, on every config.
 
 Two rivals, on the same batches, alternating in one process: the loop that flax's guides write (nnx.jit, nnx.Optimizer,
-one step a call), and jax.grad of the flax reference inside our own program of many steps, which isolates the backward
-pass. All batches lie on the device before the clock starts.
+one step a call), and jax.grad of the flax reference inside our own program of many steps, compiled alike, which
+isolates the backward pass. All batches lie on the device before the clock starts.
 """
 
 from collections.abc import Callable
@@ -16,6 +16,7 @@ from flax import nnx
 
 import _report
 from windownet.data.batches import Batch
+from windownet.machine import compiler_options
 from windownet.model import reference
 from windownet.model.network import Params, WindowNetwork
 from windownet.optim.build import build, build_rowwise
@@ -72,7 +73,9 @@ def jax_grad_in_scan(prepared: Prepared, batches: Batch, steps: int) -> Callable
         params = optax.apply_updates(state.params, updates)
         return state._replace(params=params, optimizer=inner, step=state.step + 1), value
 
-    many = jax.jit(lambda state, stack: jax.lax.scan(one, state, stack), donate_argnums=0)
+    many = jax.jit(
+        lambda state, stack: jax.lax.scan(one, state, stack), donate_argnums=0, compiler_options=compiler_options()
+    )
     first = Step(Training(prepared.network, build_rowwise(prepared.config, steps))).init(0)
     state = [first._replace(optimizer=optimizer.init(first.params))]
     on_device = jax.device_put(global_ids(batches))
