@@ -149,7 +149,9 @@ def products(batch: int) -> Callable[[], Any]:
         made = (x + carry) @ w, (g + carry) @ w.T, x.T @ (g + carry)
         return sum(p[0, 0] for p in made) * jnp.float32(1e-30), None
 
-    return jax.jit(lambda: jax.lax.scan(one, jnp.float32(0), None, STEPS_A_CALL)[0])
+    return jax.jit(
+        lambda: jax.lax.scan(one, jnp.float32(0), None, STEPS_A_CALL)[0], compiler_options=machine.compiler_options()
+    )
 
 
 def torch_products(batch: int, device: str) -> Callable[[], Any]:
