@@ -82,7 +82,7 @@ def distinct(ids: np.ndarray, scratch: np.ndarray) -> tuple[np.ndarray, np.ndarr
     scratch[flat] = occurrence
     touched = flat[np.take(scratch, flat, mode="clip") == occurrence]
     scratch[touched] = np.arange(touched.size, dtype=np.int32)
-    # `take` with `clip` neither checks nor copies its indices: a third of the time.
+    # `take` with `clip` checks no index: a third of the time for some thousand ids.
     return touched, np.take(scratch, ids, mode="clip")
 
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from windownet.autodiff.graph import Cotangent, Node, Op, primal
 
-# Up to this many columns, XLA takes two to three times as long on a CPU for a product as for its transpose.
+# Up to this many columns, XLA takes up to three times as long on a CPU for a product as for its transpose.
 _NARROW = 32
 
 
