@@ -420,15 +420,22 @@ def test_draw_mask_under_vmap_is_each_key_s_own() -> None:
         np.testing.assert_array_equal(mask, ops.draw_mask(key, (5, 7), 0.5))
 
 
-@pytest.mark.parametrize("width", [2, 32, 33])
-def test_affine_under_vmap_in_any_place(width: int) -> None:
-    # XLA once failed over the transposed product of a narrow layer, for some places of the mapped axis.
-    rng = np.random.default_rng(0)
-    g, x, w = (jnp.asarray(rng.normal(size=s), jnp.float32) for s in ((3, 4, width), (3, 4, 5), (5, width)))
-    expected = np.einsum("nbi,nbo->nio", x, g)
-    for places in itertools.product(range(3), repeat=3):
+@pytest.mark.parametrize("width", [3, 32, 33])
+@pytest.mark.parametrize("leading", [(4,), (2, 3)])
+def test_affine_under_vmap_in_any_place(leading: tuple[int, ...], width: int) -> None:
+    # Over all three cotangents together, XLA once failed for the transposed product of a narrow layer.
+    rng, last = np.random.default_rng(0), len(leading) + 1
+    g, x, w = (
+        jnp.asarray(rng.normal(size=s), jnp.float32) for s in ((3, *leading, width), (3, *leading, 3), (3, width))
+    )
+    rows, upstream = np.asarray(x).reshape(3, -1, 3), np.asarray(g).reshape(3, -1, width)
+    expected = g @ w.T, rows.transpose(0, 2, 1) @ upstream, upstream.sum(1)
+
+    def rule(g: Any, x: Any) -> Any:
+        return ops.affine.vjp(g, g, x, w, jnp.zeros(width))
+
+    for places in itertools.product((0, last), (0, last), (0, 1)):
         moved = jnp.moveaxis(g, 0, places[0]), jnp.moveaxis(x, 0, places[1])
-        rule = jax.vmap(
-            lambda g, x: ops.affine.vjp(g, g, x, w, jnp.zeros(width))[1], in_axes=places[:2], out_axes=places[2]
-        )
-        np.testing.assert_allclose(jnp.moveaxis(jax.jit(rule)(*moved), places[2], 0), expected, rtol=1e-4, atol=1e-5)
+        found = jax.jit(jax.vmap(rule, in_axes=places[:2], out_axes=places[2]))(*moved)
+        for cotangent, right in zip(found, expected, strict=True):
+            np.testing.assert_allclose(jnp.moveaxis(cotangent, places[2], 0), right, rtol=1e-4, atol=1e-5)
