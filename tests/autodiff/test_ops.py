@@ -344,6 +344,27 @@ def test_an_id_beyond_the_ends_counts_as_the_last_or_the_first(height: int) -> N
     np.testing.assert_array_equal(cotangent, jnp.zeros_like(table).at[jnp.asarray([0, 3, height - 1])].set(1))
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "uint32", "int64"])
+@pytest.mark.parametrize("name", ["embed", "take_rows"])
+def test_ids_of_any_integer_dtype_are_the_same_rows(name: str, dtype: str) -> None:
+    table, ids = jnp.arange(140_000.0).reshape(-1, 2), np.asarray([1, 2, 120])
+    with jax.enable_x64(True):
+        looked_up = value_and_grad(lambda table, ids: ops.sum(ops.square(OPS[name](table, ids))))
+        for found, expected in zip(looked_up(table, jnp.asarray(ids, dtype)), looked_up(table, ids), strict=True):
+            np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("far", [2**32 + 1, -(2**32) + 1, 2**40])
+def test_ids_of_64_bits_are_not_cut_to_32(far: int) -> None:
+    with jax.enable_x64(True):
+        table, ids = jnp.arange(80.0).reshape(40, 2), jnp.asarray([3, far])
+        end = 39 if far > 0 else 0
+        np.testing.assert_array_equal(ops.embed(table, ids), table[jnp.asarray([3, end])])
+        cotangent = ops.embed.cotangents(jnp.ones((2, 2)), None, table, ids)[0]
+        np.testing.assert_array_equal(np.flatnonzero(cotangent[:, 0]), sorted([3, end]))
+        np.testing.assert_array_equal(ops.take_rows(table, ids), [[6, 7], [0, 0]])
+
+
 @pytest.mark.parametrize("dtype", [jnp.uint8, jnp.int8, jnp.int16, jnp.uint32])
 @pytest.mark.parametrize("name", ["softmax_cross_entropy", "multiclass_margin"])
 def test_labels_of_any_integer_dtype_are_the_same_labels(name: str, dtype: Any) -> None:

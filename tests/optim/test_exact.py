@@ -84,6 +84,38 @@ def test_a_norm_of_gradients_is_no_tie_between_rows(wrapped: Any) -> None:
     begin(jitted(optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(0.1))))
 
 
+def far_bounds(updates: Any, state: Any, params: Any) -> Any:
+    return jax.tree.map(lambda x: x * jnp.minimum(1, 1e5 / optax.tree.norm(updates)), state["trace"]), state
+
+
+def by_the_bias_gradient(updates: Any, state: Any, params: Any) -> Any:
+    trace = jax.tree.map(lambda t, g: 0.9 * t + g, state["trace"], updates)
+    return jax.tree.map(lambda x: x / (1 + jnp.linalg.norm(updates["bias"])), trace), {"trace": trace}
+
+
+@pytest.mark.parametrize("update", [far_bounds, by_the_bias_gradient])
+def test_missed_updates_that_gradients_of_others_change(update: Any) -> None:
+    inner = optax.GradientTransformation(lambda params: {"trace": jax.tree.map(jnp.ones_like, params)}, update)
+    with pytest.raises(TypeError, match=r"that other rows or gradients change, by (0|more than themselves)"):
+        begin(inner)
+    rowwise(inner, "lazy", tables=["table"]).init(PARAMS)
+
+
+def test_a_mean_of_gradients_whose_bound_is_far_off() -> None:
+    with pytest.raises(TypeError, match="depend on how many rows there are, as through a mean of gradients"):
+        begin(optax.chain(optax.clip_by_block_rms(5e3), optax.sgd(1e-6, momentum=0.9)))
+
+
+def test_a_large_network_beside_the_table_is_not_made() -> None:
+    # Half a terabyte, were it.
+    types = {**PARAMS, "bias": jax.ShapeDtypeStruct((250_000, 500_000), jnp.float32)}
+    inner = optax.multi_transform(
+        {"table": optax.adam(0.1), "others": optax.chain(optax.clip_by_global_norm(1.0), contrib.muon(0.1))},
+        {"table": "table", "bias": "others"},
+    )
+    assert jax.eval_shape(rowwise(inner, "exact", tables=["table"]).init, types).step.shape == ()
+
+
 def by_the_bias(updates: Any, state: Any, params: Any) -> Any:
     return jax.tree.map(lambda x: x * jnp.linalg.norm(params["bias"]), updates), state
 

@@ -20,7 +20,7 @@ def train(optimizer: Rowwise, steps: int, params: Any, state: Any) -> Any:
     for step in range(steps):
         rows = jnp.array([step % 5], jnp.int32)
         params, state = optimizer.touch(params, state, {"table": rows})
-        gradient = {"table": RowSparse(rows, jnp.ones((1, 2)), 3), "bias": jnp.ones(2), "scale": jnp.ones(())}
+        gradient = {**jax.tree.map(jnp.ones_like, params), "table": RowSparse(rows, jnp.ones((1, 2)), 3)}
         updates, state = optimizer.update(gradient, state, params)
         params = optax.apply_updates(params, updates)
     return optimizer.flush(params, state)
@@ -61,6 +61,63 @@ def test_a_rate_changed_after_a_flush_counts_from_there() -> None:
         state.inner.hyperparams["learning_rate"] = jnp.asarray(0.001)
         tables.append(train(optimizer, 5, params, state)[0]["table"])
     assert jnp.allclose(*tables, rtol=1e-5), tables
+
+
+def test_rates_of_columns_changed_after_a_flush() -> None:
+    def rated(rates: Any) -> optax.GradientTransformation:
+        scaled = optax.stateless(lambda updates, _: jax.tree.map(lambda x: -rates * x if x.ndim else x, updates))
+        return optax.chain(optax.trace(0.9), scaled)
+
+    tables = []
+    for mode in ("exact", "dense"):
+        optimizer = rowwise(optax.inject_hyperparams(rated)(rates=jnp.array([0.1, 0.1])), mode, tables=["table"])
+        params, state = train(optimizer, 3, PARAMS, optimizer.init(PARAMS))
+        state.inner.hyperparams["rates"] = jnp.array([1.0, 0.01])
+        tables.append(train(optimizer, 5, params, state)[0]["table"])
+    assert jnp.allclose(*tables, rtol=1e-5), tables
+
+
+OTHERS = {
+    "muon": contrib.muon(0.1),
+    "sm3": optax.sm3(0.1),
+    "an array": optax.stateless(lambda updates, _: {**updates, "bias": updates["bias"] * jnp.arange(2.0)}),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_other_parameters_go_through_does_not_matter(name: str) -> None:
+    params = {**PARAMS, "weights": jnp.ones((4, 5))}
+    labels = {"table": "a", "bias": "b", "scale": "a", "weights": "b"}
+    inner = optax.multi_transform({"a": optax.adam(RATE), "b": OTHERS[name]}, labels)
+    exact, dense = (
+        train(optimizer, 9, params, optimizer.init(params))[0]["table"]
+        for optimizer in (rowwise(inner, mode, tables=["table"]) for mode in ("exact", "dense"))
+    )
+    assert jnp.allclose(exact, dense, rtol=1e-5, atol=1e-6), (exact, dense)
+
+
+def test_a_parameter_may_be_a_python_number() -> None:
+    optimizer = rowwise(optax.adam(RATE), "exact", tables=["table"])
+    params = {**PARAMS, "scale": 1.0}
+    state = optimizer.init(params)
+    assert jnp.array_equal(optimizer.flush(params, state)[0]["table"], PARAMS["table"])
+
+
+def test_a_decay_that_is_an_array_and_a_narrow_table() -> None:
+    tables = []
+    for mode in ("exact", "dense"):
+        optimizer = rowwise(optax.sgd(0.125, momentum=jnp.float32(0.5)), mode, tables=["table"])
+        params = {**PARAMS, "table": PARAMS["table"].astype(jnp.bfloat16)}
+        state = optimizer.init(params)
+        for row in range(3):
+            rows = jnp.array([row])
+            params, state = optimizer.touch(params, state, {"table": rows})
+            gradient = RowSparse(rows, jnp.ones((1, 2), jnp.bfloat16), 3)
+            updates, state = optimizer.update({**PARAMS, "table": gradient}, state, params)
+            params = optax.apply_updates(params, updates)
+        tables.append(optimizer.flush(params, state)[0]["table"])
+    assert tables[0].dtype == jnp.bfloat16
+    assert jnp.array_equal(*tables), tables
 
 
 @pytest.mark.parametrize(

@@ -309,6 +309,10 @@ def test_a_killed_run_goes_on_to_the_same_bits(folder, results):
     ("settings", "message"),
     [
         (["text.files=[]"], "text.files: required the names of files, got none; name one"),
+        (
+            ["text.source=demo", "text.files=[a.txt]"],
+            "text.files: required none with text.source=demo, got 'a.txt'; set text.source=files to read it",
+        ),
         (['text.files=["no.txt"]'], "no.txt: required a file, found nothing there; check the path"),
         (['text.files=["broken.xz"]'], "broken.xz: required a whole xz file, got one that breaks off; fetch it again"),
         (["text.min_count=99999"], "99999 times or more, got none, the most frequent is"),

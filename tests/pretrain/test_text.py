@@ -43,6 +43,26 @@ def test_words_are_those_of_a_tagger(tmp_path):
     assert found.all_words == len(flat)
 
 
+@pytest.mark.parametrize("blank", [" ", "  ", "\t", "\r"])
+@pytest.mark.parametrize("piece", [1 << 20, 128])
+def test_words_beside_a_blank_that_the_tokenizer_looks_past(tmp_path, monkeypatch, blank, piece):
+    monkeypatch.setattr("windownet.data.byte_source._PIECE", piece)
+    lines = [
+        "John F. Kennedy met George W. Bush , J. R. R. Tolkien and \u00c9. Zola .",
+        'so did (\u0410. \u0411. \u0412.) and "K. \u00d8rsted" at No. 10 , no. \u0663 , No. one',
+        "Did I. Newton ? So did I. He saw vitamin C. It was NATO. The_A. B x. Y W.",
+        "Bush began the line , W. Bush did not , No.",
+        "7 neither",
+    ]
+    path = tmp_path / "a.txt"
+    path.write_text("".join(f"{line.replace(' ', blank)}\n" for line in lines), encoding="utf-8", newline="\n")
+    normalization = Normalization("keep", "keep")
+    found = text.encode(text.read([path]), tmp_path / "encoded", normalization, min_count=1)
+    # The end of a file counts as one of a line.
+    assert lines_of(found) == [*(tokens.words(line) for line in lines), []]
+    assert {"F.", "W.", "J.", "R.", "\u00c9.", "\u0410.", "K.", "No.", "no.", "I", "C."} <= set(found.words)
+
+
 @pytest.mark.parametrize(
     ("options", "kept"), [({"min_count": 3}, {"the", "cars"}), ({"max_words": 2}, {"the", "cars"})]
 )

@@ -165,6 +165,12 @@ def test_warnings(tmp_path: Path) -> None:
         make(tmp_path, words={"vectors": str(twice)})
     warnings = make(tmp_path, words={"vectors": str(twice), "skip_bad_lines": True}).words.warnings
     assert "bad lines skipped: 1 of 3; lines that name a word again: 1" in warnings[0]
+    # Words that training does not have are met before the table is filled; their bad lines count as well.
+    strangers = tmp_path / "strangers.txt"
+    strangers.write_text("ann 1 2 3 4 5 6\nhuis 1 2 nan 4 5 6\nboom 1 2 3 4 5 x\nbos 1\n", encoding="utf-8")
+    for extra in (0, 100):
+        words = {"vectors": str(strangers), "skip_bad_lines": True, "extra": extra}
+        assert "bad lines skipped: 3 of 4" in make(tmp_path, words=words).words.warnings[0]
 
 
 def test_a_bar_is_for_a_terminal(tmp_path: Path) -> None:

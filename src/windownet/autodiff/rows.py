@@ -178,13 +178,16 @@ def is_row(rows: jax.Array, height: int) -> jax.Array:
 
 def take(table: Any, rows: Any) -> jax.Array:
     """The named rows of an array [V, ...]: rows int [U] -> [U, ...]; zeros for a row below 0, or of V or more."""
-    found: jax.Array = jnp.asarray(table).at[rows].get(mode="fill", fill_value=0, wrap_negative_indices=False)
+    table = jnp.asarray(table)
+    rows = _int32(jnp.asarray(rows), table.shape[0])
+    found: jax.Array = table.at[rows].get(mode="fill", fill_value=0, wrap_negative_indices=False)
     return found
 
 
 def put(table: Any, rows: Any, values: Any) -> jax.Array:
     """An array [V, ...] with other values [U, ...], or one for all, in its named rows, which `take` would read."""
     table = jnp.asarray(table)
+    rows = _int32(jnp.asarray(rows), table.shape[0])
     values = jnp.broadcast_to(values, (*jnp.shape(rows), *table.shape[1:])).astype(table.dtype)
     changed: jax.Array = table.at[rows].set(values, mode="drop", wrap_negative_indices=False)
     return changed

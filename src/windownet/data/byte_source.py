@@ -96,6 +96,9 @@ class ByteSource:
                     parts.append(part)
                     length += len(part)
             except EOFError:
+                if self._ends_in_padding():
+                    yield b"".join(parts)
+                    return
                 damage = f"required a whole {self.packing} file, got one that breaks off"
             except (gzip.BadGzipFile, zlib.error, lzma.LZMAError) as error:
                 damage = f"required a sound {self.packing} file, got one that does not unpack ({error})"
@@ -108,6 +111,13 @@ class ByteSource:
             if self._progress is not None:
                 self._progress(self._file.tell(), self._total)
         raise DamagedError(damage)
+
+    def _ends_in_padding(self) -> bool:
+        # Zeros behind the last stream of an xz file, a multiple of four, of which Python's reader expects a stream.
+        self._file.seek(max(0, self._total - (1 << 12)))
+        end = self._file.read()
+        padding = len(end) - len(end.rstrip(b"\0"))
+        return self.packing == "xz" and padding > 0 and padding % 4 == 0 and end.rstrip(b"\0").endswith(b"YZ")
 
     def close(self) -> None:
         """Close the file."""

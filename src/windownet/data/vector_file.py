@@ -75,7 +75,7 @@ class Counts:
 
     Attributes:
       lines: lines, records or rows, one a word; a header is none.
-      skipped: bad ones that were left out; numbers are looked at only where their word was wanted.
+      skipped: bad ones that were left out.
       duplicates: wanted words that came again; the first of each counts.
       first_duplicate: the line, record or row of the first of them; 0 where there is none.
       declared: how many words the header said, where that was wrong.
@@ -115,8 +115,9 @@ class VectorFile:
       path: the file.
       format: one of `FORMATS`; None: told by the name and the first bytes.
       expected_width: the D that the caller needs, if any.
-      skip_bad: count bad lines and go on, and let a header give a wrong number of words. A packed file that breaks off
-        is an error all the same: nobody knows what it lacks.
+      skip_bad: count bad lines and go on, and let a header give a wrong number of words; else numbers are looked at
+        only where their word is wanted. A packed file that breaks off is an error all the same: nobody knows what it
+        lacks.
       progress: called now and then with bytes done and bytes in all, packed ones where the file is packed.
 
     Attributes:
@@ -172,17 +173,20 @@ class VectorFile:
         seen: set[str] = set()
         for chunk in self._records.chunks():
             wanted_ones = [n for n, word in enumerate(chunk.words) if wanted is None or wanted(word)]
-            if not wanted_ones:
+            read = list(range(len(chunk.words))) if self._reading.skip_bad else wanted_ones
+            if not read:
                 continue
-            matrix, faults = self._records.parse([chunk.payloads[n] for n in wanted_ones])
+            matrix, faults = self._records.parse([chunk.payloads[n] for n in read])
             finite = np.isfinite(matrix).all(axis=1)
-            block, rows = Block([], matrix), []
-            for row, n in enumerate(wanted_ones):
+            block, rows, chosen = Block([], matrix), [], set(wanted_ones)
+            for row, n in enumerate(read):
                 word, fault = chunk.words[n], faults.get(row)
                 if not finite[row]:
                     fault = f"required finite numbers, got {matrix[row][~np.isfinite(matrix[row])][0]}"
                 if fault:
                     self._reading.bad(f"{fault} for {shorten(word.encode())}", chunk.records[n])
+                elif n not in chosen:
+                    continue
                 elif word in seen:
                     self._duplicates += 1
                     self._first_duplicate = self._first_duplicate or chunk.records[n]

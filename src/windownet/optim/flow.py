@@ -66,12 +66,26 @@ def handed_on(inner: optax.GradientTransformation, params: Any, state: Any) -> l
     """For each leaf of the state, whether an update leaves it as it is."""
     leaves, tree = jax.tree.flatten(state)
 
-    def update(leaves: list[Any]) -> list[Any]:
+    def update(leaves: list[Any], params: Any) -> list[Any]:
         ones = jax.tree.map(jnp.ones_like, params)
         return jax.tree.leaves(inner.update(ones, jax.tree.unflatten(tree, leaves), params)[1])
 
-    program = jax.make_jaxpr(update)(leaves).jaxpr
-    return [after is before for before, after in zip(program.invars, program.outvars, strict=True)]
+    program = jax.make_jaxpr(update)(leaves, params).jaxpr
+    return [after is before for before, after in zip(program.invars[: len(leaves)], program.outvars, strict=True)]
+
+
+def steps(program: Jaxpr) -> list[tuple[str, list[Any]]]:
+    """What a program does one after the other: names of primitives, and the numbers that are written into it.
+
+    The number of rows is one of them where a mean is taken over rows.
+    """
+    found: list[tuple[str, list[Any]]] = []
+    for equation in program.eqns:
+        numbers = [v.val.item() for v in equation.invars if isinstance(v, Literal) and hasattr(v.val, "item")]
+        found.append((equation.primitive.name, numbers))
+        for inner in (p for value in equation.params.values() for p in _programs(value)):
+            found += steps(inner)
+    return found
 
 
 def _through(jaxpr: Jaxpr, given: Sequence[Dependence], rows: int) -> list[Dependence]:

@@ -43,34 +43,27 @@ def replay(
       The slabs by name, and the state, as they are after these updates with gradient zero.
     """
     begun = slabs.tables(params, names)
-    params = slabs.only(params, begun)
-    fresh, tree = jax.tree.flatten(inner.init(params))
-    # A scalar is the state's own: a person may have changed a rate since `init`.
-    leaves = [
-        leaf if owner is not None or not leaf.ndim else empty
-        for owner, leaf, empty in zip(owners, jax.tree.leaves(state), fresh, strict=True)
-    ]
-    counts = counters(inner, params, jax.tree.unflatten(tree, leaves), owners)
+    leaves, tree = jax.tree.flatten(state)
+    counts = counters(inner, params, state, owners)
 
     def one(carry: tuple[jax.Array, dict[str, jax.Array], list[Any]]) -> Any:
-        k, now, leaves = carry
+        k, now, of_rows = carry
         at = [jnp.asarray(k, leaf.dtype) if is_count else leaf for is_count, leaf in zip(counts, leaves, strict=True)]
+        before = jax.tree.unflatten(tree, slabs.with_owned(at, owners, of_rows))
         zeros = jax.tree.map(jnp.zeros_like, params)
-        updates, after = inner.update(zeros, jax.tree.unflatten(tree, at), slabs.replace(params, now))
+        updates, after = inner.update(zeros, before, slabs.replace(params, now))
         behind = {name: (last[name] <= k)[:, None] for name in names}
         moved = optax.apply_updates(now, slabs.tables(updates, names))
         now = {name: jnp.where(behind[name], moved[name], now[name]) for name in names}
-        leaves = [
-            old if owner is None else jnp.where(behind[owner.table], new, old)
-            for owner, old, new in zip(owners, leaves, jax.tree.leaves(after), strict=True)
-        ]
-        return k + 1, now, leaves
+        tables = [owner.table for owner in owners if owner is not None]
+        triples = zip(tables, of_rows, slabs.owned(jax.tree.leaves(after), owners), strict=True)
+        return k + 1, now, [jnp.where(behind[table], new.astype(old.dtype), old) for table, old, new in triples]
 
+    # Of the other leaves none is carried on: nothing but the tables' rows is wanted of these updates.
     first = jnp.min(jnp.concatenate(list(last.values())), initial=step)
-    _, now, leaves = jax.lax.while_loop(lambda carry: carry[0] < step, one, (first, begun, leaves))
-    pairs = zip(owners, jax.tree.leaves(state), leaves, strict=True)
-    kept = [leaf if owner is None else new for owner, leaf, new in pairs]
-    return now, jax.tree.unflatten(jax.tree.structure(state), kept)
+    carry = first, begun, slabs.owned(leaves, owners)
+    _, now, of_rows = jax.lax.while_loop(lambda carry: carry[0] < step, one, carry)
+    return now, jax.tree.unflatten(tree, slabs.with_owned(leaves, owners, of_rows))
 
 
 def require_replayable(
@@ -80,7 +73,7 @@ def require_replayable(
 
     Args:
       inner: the transformation.
-      params: parameters like those that it is for, numbers and not tracers; only shapes and dtypes count.
+      params: parameters like those that it is for; only structure, shapes and dtypes count.
       owners: of the leaves of its state.
       read: of its leaves too, from `flow.into_tables`.
 
@@ -92,12 +85,19 @@ def require_replayable(
         0, nor stays as it is. Whether they do is judged by the structure of one update: a few that could be replayed,
         as of `optax.apply_every`, are refused too.
     """
-    begun = inner.init(params)
-    leaves, tree = jax.tree.flatten(begun)
-    later = [jnp.full_like(leaf, _STEP) if _is_integer(leaf) else leaf for leaf in leaves]
-    after = jax.tree.leaves(inner.update(params, jax.tree.unflatten(tree, later), params)[1])
-    pairs = zip(leaves, after, strict=True)
-    counts = [bool(_is_integer(leaf) and leaf == 0 and new == _STEP + 1) for leaf, new in pairs]
+
+    def updated_once() -> list[tuple[Any, Any] | None]:
+        # Made in here, where those that no count rests on are never computed.
+        ones = jax.tree.map(lambda x: jnp.ones(x.shape, x.dtype), params)
+        leaves, tree = jax.tree.flatten(inner.init(ones))
+        later = [jnp.full_like(leaf, _STEP) if _is_integer(leaf) else leaf for leaf in leaves]
+        after = jax.tree.leaves(inner.update(ones, jax.tree.unflatten(tree, later), ones)[1])
+        return [(old, new) if _is_integer(old) else None for old, new in zip(leaves, after, strict=True)]
+
+    # `init` may be traced: what is compiled beforehand runs all the same.
+    found = jax.device_get(jax.jit(updated_once).lower().compile()())
+    counts = [pair is not None and tuple(map(int, pair)) == (0, _STEP + 1) for pair in found]
+    begun = jax.eval_shape(inner.init, params)
     kept = flow.handed_on(inner, params, begun)
     for n, (path, _) in enumerate(jax.tree.leaves_with_path(begun)):
         if read[n] is not None and not (owners[n] is not None or kept[n] or counts[n]):

@@ -3,7 +3,7 @@
 A table is named by its path, keys joined by dots. Axes: V rows of a table, D its width, U rows of a slab.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -60,12 +60,6 @@ def replace(tree: Any, leaves: Mapping[str, Any]) -> Any:
     return jax.tree.map_with_path(exchange, tree, is_leaf=is_row_sparse)
 
 
-def only(params: Any, slabs: Mapping[str, Any]) -> Any:
-    """Parameters of these slabs and nothing else: all other leaves have no elements."""
-    empty = jax.tree.map(lambda x: jnp.zeros((0, *x.shape[1:]), x.dtype) if x.ndim else x, params)
-    return replace(empty, slabs)
-
-
 def owners_of(inner: optax.GradientTransformation, params: Any, names: tuple[str, ...]) -> Owners:
     """Which leaves of a transformation's state are a table's: those that grow with it.
 
@@ -112,6 +106,17 @@ def map_owned(state: Any, owners: Owners, function: Callable[[Any, Owner], Any])
     leaves, tree = jax.tree.flatten(state)
     pairs = zip(owners, leaves, strict=True)
     return jax.tree.unflatten(tree, [leaf if owner is None else function(leaf, owner) for owner, leaf in pairs])
+
+
+def owned(leaves: Sequence[Any], owners: Owners) -> list[Any]:
+    """Those of a state's leaves that are a table's."""
+    return [leaf for leaf, owner in zip(leaves, owners, strict=True) if owner is not None]
+
+
+def with_owned(leaves: Sequence[Any], owners: Owners, others: Sequence[Any]) -> list[Any]:
+    """A state's leaves, with others in the places of those that are a table's."""
+    left = iter(others)
+    return [leaf if owner is None else next(left) for leaf, owner in zip(leaves, owners, strict=True)]
 
 
 def put_state(full: Any, slabs: Any, owners: Owners, rows: Mapping[str, Any]) -> Any:

@@ -82,6 +82,11 @@ def require_text(config: PretrainConfig) -> None:
         if not config.text.files:
             raise InputError("text.files: required the names of files, got none; name one")
         text_module.require_readable(_files(config))
+    elif config.text.files:
+        raise InputError(
+            f"text.files: required none with text.source=demo, got {config.text.files[0]!r}; set text.source=files to "
+            "read it"
+        )
 
 
 def _files(config: PretrainConfig) -> list[Path]:

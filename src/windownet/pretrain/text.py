@@ -1,8 +1,8 @@
 """Raw text to word numbers, once: read, cut into words, counted and kept as a file of integers.
 
 A text's words are those of `windownet.data.tokens`, normalized as a tagger's. What stands between two blanks is cut
-into words once and remembered, so a word of the text costs one look-up. ("No." before a number, the one case where the
-tokenizer looks past a blank, comes as two words.)
+into words once and remembered, so a word of the text costs one look-up. Where the tokenizer looks past a blank, behind
+an initial or "No.", what stands on both its sides is taken together.
 
 The vocabulary is known only at the end, therefore the words are first written by the order in which they occur, then
 rewritten by how frequent they are.
@@ -11,6 +11,7 @@ rewritten by how frequent they are.
 import array
 import contextlib
 import json
+import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,13 @@ _PIECE = 1 << 24
 _NUMBERS, _WORDS, _SUMMARY = "numbers.int32", "words.txt", "text.json"
 # Stands for the end of a line; blanks must be around it, and a text has none of its own.
 _LINE_END = b" \0 "
+# The blank behind what may be an initial or "No.": too many only cost memory. What is put into its place is a blank to
+# the tokenizer, but none to bytes.split.
+_LOOKED_PAST = re.compile(
+    rb"\.(?:(?<=[A-Z\x80-\xff]\.)(?<![A-Za-z0-9_][A-Z]\.)[ \t\r\v\f]+(?=[A-Z\x80-\xff])"
+    rb"|(?<=[Nn][Oo]\.)[ \t\r\v\f]+(?=[0-9\x80-\xff]))"
+)
+_JOINED = b".\x1f"
 # What bytes.split parts at.
 _BLANKS = (b"\n", b" ", b"\t", b"\r", b"\v", b"\f")
 
@@ -213,7 +221,7 @@ class _Encoder:
         self._flat.extend(numbers)
 
     def __call__(self, piece: bytes) -> np.ndarray:
-        chunks = piece.replace(b"\n", _LINE_END).split()
+        chunks = _LOOKED_PAST.sub(_JOINED, piece).replace(b"\n", _LINE_END).split()
         if len(self._chunks) > _REMEMBERED:
             self._forget()
         found = np.fromiter(map(self._chunks.__getitem__, chunks), np.int32, len(chunks))
@@ -268,7 +276,8 @@ def _whole(pieces: Iterable[bytes]) -> Iterator[bytes]:
     rest = b""
     for n, piece in enumerate(pieces):
         piece = rest + (piece.removeprefix(b"\xef\xbb\xbf") if n == 0 else piece)
-        cut = max(map(piece.rfind, _BLANKS)) + 1
+        # A text of one long line is cut within it.
+        cut = piece.rfind(b"\n") + 1 or max(map(piece.rfind, _BLANKS)) + 1
         rest = piece[cut:]
         yield piece[:cut]
     # Whatever comes next is another file.

@@ -37,19 +37,24 @@ def _embed(table: jax.Array, ids: jax.Array) -> jax.Array:
     An id that occurs n times gets the sum of its n cotangents; one beyond the ends counts as the last, or the first.
     """
     _require_table("embed", table, ids)
-    return jnp.asarray(table).at[ids].get(mode="clip", wrap_negative_indices=False)
+    return jnp.asarray(table).at[_within(ids, table.shape[0])].get(mode="clip", wrap_negative_indices=False)
 
 
 def _embed_vjp(g: Cotangent, y: jax.Array, table: jax.Array, ids: jax.Array) -> tuple[Cotangent, None]:
-    flat, upstream = ids.reshape(-1), g.reshape(ids.size, table.shape[1])
-    height = table.shape[0]
-    clipped = jnp.clip(flat, 0, height - 1)
+    height, upstream = table.shape[0], g.reshape(ids.size, table.shape[1])
+    clipped = jnp.clip(_within(ids, height).reshape(-1), 0, height - 1)
     if height <= _ROWS_FOR_ONE_HOT:
         return jax.nn.one_hot(clipped, height, dtype=g.dtype, axis=0) @ upstream, None
     return sum_by_row(clipped, upstream, height), None
 
 
 embed = Op("embed", _embed, _embed_vjp)
+
+
+def _within(ids: jax.Array, height: int) -> jax.Array:
+    # As int32, which jax makes of indices by dropping bits: of wide ids the row beyond the ends must be known before.
+    ids = jnp.asarray(ids)
+    return (ids if ids.dtype.itemsize < 4 or ids.dtype == jnp.int32 else jnp.clip(ids, 0, height - 1)).astype(jnp.int32)
 
 
 def _require_table(name: str, table: jax.Array, ids: jax.Array) -> None:
