@@ -96,8 +96,10 @@ _Moved = tuple[_Rows, list[jax.Array], jax.Array]
 
 
 class _Trial:
-    """A few updates, and what they tell of each table. All other parameters, and states of theirs, stay as they begin:
-    tables do not rest on them, and of a large network none is to be kept.
+    """A few updates, and what they tell of each table.
+
+    All other parameters, and states of theirs, stay as they begin: tables do not rest on them, and of a large network
+    nothing is to be kept.
     """
 
     def __init__(

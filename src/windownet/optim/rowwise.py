@@ -129,8 +129,9 @@ def rowwise(
         other parameters; `adopt`: the state is not of `inner`, or its counts differ.
       TypeError: a table is not [V, D], its gradient is not a `RowSparse`, rows are not int [U], or `inner` keeps a
         state for a table that is not elementwise, or gradients for later (`optax.MultiSteps`, `apply_every`); "exact":
-        a row's updates depend on other rows (LAMB, Muon, clipping by the norm of updates, ...), on other parameters or
-        arguments, or on what cannot be told later (schedule free, noise, ...).
+        a row's updates depend on other rows (LAMB, Muon, clipping by the norm of updates, ...) or how many there are,
+        missed ones on gradients of others, or any on other parameters or arguments, or on what cannot be told later
+        (schedule free, noise, ...).
     """
     if mode not in get_args(Mode):
         raise ValueError(f"rowwise: mode must be one of {', '.join(get_args(Mode))}, got {mode!r}")

@@ -14,8 +14,8 @@ from windownet.data.vocabulary import RARE, Vocabulary
 from windownet.schema.config import Config
 from windownet.schema.data import WordsConfig
 
-# Training words where fine-tuning overtook the frozen table on WNUT-17 and on UNER-EWT; on BTC the seeds do not tell
-# the two apart at any size (scripts/freeze_or_finetune.py, docs/measurements.md).
+# Training words where fine-tuning overtook the frozen table on WNUT-17 and on UNER-EWT in one of the runs of
+# scripts/freeze_or_finetune.py; over other vectors it did later, at up to three times as many (docs/measurements.md).
 ENOUGH_WORDS = 2_600
 
 
