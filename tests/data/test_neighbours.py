@@ -160,7 +160,7 @@ def test_a_word_whose_own_line_was_skipped(tmp_path):
     path.write_text("tv 1 0\nking 1 x\nking2 1 y\nkings 0 1\n")
     told = neighbours(path, "king", "--skip-bad-lines").stderr
     assert "got 'king' ('king2' is near it in spelling)" in told
-    assert told.endswith("; ask for others (bad lines skipped, and their words with them: 1 of 4)\n")
+    assert told.endswith("; ask for others (bad lines skipped, and their words with them: 2 of 4)\n")
     np.save(tmp_path / "b.npy", [[1e300, 0], [1, 0], [0, 1]])
     (tmp_path / "b.vocab.txt").write_text("king\nqueen\nprince\n")
     told = neighbours(tmp_path / "b.npy", "king", "--skip-bad-lines").stderr
