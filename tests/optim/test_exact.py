@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 from optax import contrib
@@ -104,6 +105,13 @@ def test_missed_updates_that_gradients_of_others_change(update: Any) -> None:
 def test_a_mean_of_gradients_whose_bound_is_far_off() -> None:
     with pytest.raises(TypeError, match="depend on how many rows there are, as through a mean of gradients"):
         begin(optax.chain(optax.clip_by_block_rms(5e3), optax.sgd(1e-6, momentum=0.9)))
+
+
+def test_a_number_that_is_none_is_the_same_for_any_height() -> None:
+    guarded = optax.stateless(
+        lambda updates, _: jax.tree.map(lambda x: jnp.where(x > 1e38, x * np.float32("nan"), x), updates)
+    )
+    begin(optax.chain(guarded, optax.adam(0.1)))
 
 
 def test_a_large_network_beside_the_table_is_not_made() -> None:

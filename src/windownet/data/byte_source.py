@@ -97,7 +97,8 @@ class ByteSource:
                     length += len(part)
             except EOFError:
                 if self._ends_in_padding():
-                    yield b"".join(parts)
+                    if parts:
+                        yield b"".join(parts)
                     return
                 damage = f"required a whole {self.packing} file, got one that breaks off"
             except (gzip.BadGzipFile, zlib.error, lzma.LZMAError) as error:

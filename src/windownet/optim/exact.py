@@ -221,7 +221,7 @@ def _wide(dtype: Any) -> Any:
 
 class _Program(NamedTuple):
     made: tuple[Any, list[str]]
-    numbers: list[Any]
+    numbers: list[list[str]]
     consts: list[Any]
 
 

@@ -74,14 +74,15 @@ def handed_on(inner: optax.GradientTransformation, params: Any, state: Any) -> l
     return [after is before for before, after in zip(program.invars[: len(leaves)], program.outvars, strict=True)]
 
 
-def steps(program: Jaxpr) -> list[tuple[str, list[Any]]]:
+def steps(program: Jaxpr) -> list[tuple[str, list[str]]]:
     """What a program does one after the other: names of primitives, and the numbers that are written into it.
 
     The number of rows is one of them where a mean is taken over rows.
     """
-    found: list[tuple[str, list[Any]]] = []
+    found: list[tuple[str, list[str]]] = []
     for equation in program.eqns:
-        numbers = [v.val.item() for v in equation.invars if isinstance(v, Literal) and hasattr(v.val, "item")]
+        # As text, in which NaN equals NaN.
+        numbers = [repr(v.val) for v in equation.invars if isinstance(v, Literal)]
         found.append((equation.primitive.name, numbers))
         for inner in (p for value in equation.params.values() for p in _programs(value)):
             found += steps(inner)
