@@ -46,12 +46,12 @@ gradcheck: $(INSTALLED)  ## prove the gradients of a config on its own data (CON
 	$(BIN)/windownet gradcheck $(CONFIG) $(ARGS)
 
 figures: LECTURE := graph_by_hand numeric_gradient overfitting nonlinearities initialization optimizers learning_rates word_vectors_move freeze_or_finetune
-figures: $(BENCH_INSTALLED)  ## draw every figure of docs/lecture.md (VECTORS=FILE SETS='NAME=CONFIG ...': the same of real data)
+figures: $(BENCH_INSTALLED)  ## draw every figure of docs/lecture.md (VECTORS='FILE ...' SETS='NAME=CONFIG ...': the same of real data)
 	$(if $(VECTORS),$(if $(SETS),,$(error VECTORS requires SETS='NAME=CONFIG ...', the real data sets of docs/measurements.md)))
 	$(BIN)/python scripts/training_picture.py
 	for name in $(LECTURE); do $(BIN)/python scripts/$$name.py --figure docs/$$name.png --document docs/lecture.md || exit; done
 ifdef VECTORS
-	$(BIN)/python scripts/word_vectors_move.py $(VECTORS) --figure docs/word_vectors_move_wikipedia.png --document docs/measurements.md
+	$(BIN)/python scripts/word_vectors_move.py $(firstword $(VECTORS)) --figure docs/word_vectors_move_wikipedia.png --document docs/measurements.md
 	$(BIN)/python scripts/freeze_or_finetune.py $(VECTORS) $(SETS) --figure docs/freeze_or_finetune_wikipedia.png --document docs/measurements.md
 endif
 

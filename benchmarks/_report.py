@@ -115,10 +115,11 @@ def in_turns(rivals: Mapping[str, Callable[[], float]], rounds: int) -> dict[str
 
 def alternate(rivals: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
     """`in_turns` by the wall clock, from each rival's start to its results' being there."""
-    return in_turns({name: functools.partial(_clocked, run) for name, run in rivals.items()}, rounds)
+    return in_turns({name: functools.partial(clocked, run) for name, run in rivals.items()}, rounds)
 
 
-def _clocked(run: Callable[[], Any]) -> float:
+def clocked(run: Callable[[], Any]) -> float:
+    """Seconds from the start to the results' being there."""
     start = time.perf_counter()
     jax.block_until_ready(run())
     return time.perf_counter() - start

@@ -2,16 +2,19 @@
 
 The lecture: "if you only have a small training data set, don't train the word vectors". For every data set and size:
 the table frozen, fine-tuned, and as words.update = "auto" decides; with all data also without pretrained vectors. The
-seeds of a setting are one compiled program. From the curves follows the number of training words where fine-tuning
-takes over, which is `ENOUGH_WORDS` in `windownet.train.word_table`.
+seeds of a setting are one compiled program. From the curves of all sets together follows the number of training words
+where fine-tuning takes over, which is `ENOUGH_WORDS` in `windownet.train.word_table`.
 
     python scripts/freeze_or_finetune.py --figure docs/freeze_or_finetune.png
-    python scripts/freeze_or_finetune.py VECTORS btc=configs/btc.toml,data.root=DIR ... --figure docs/freeze.png
+    python scripts/freeze_or_finetune.py VECTORS ... btc=configs/btc.toml,data.root=DIR ... --figure docs/freeze.png
 
 Without arguments it is the embedded corpus, over vectors learned from other sentences of the same kind, without tags.
-VECTORS is any file that words.vectors takes; `windownet pretrain` makes one.
+VECTORS is any file that words.vectors takes; `windownet pretrain` makes one. The order of the two policies on small
+data hangs on the draw of the vectors as well, so name several files, of other values of pretrain.seed: each is run with
+every seed, and the table is of all of these runs.
 """
 
+import itertools
 import json
 import math
 import tempfile
@@ -31,22 +34,20 @@ from windownet.schema.config import Config
 from windownet.train.word_table import ENOUGH_WORDS
 
 POLICIES = ("no vectors", "freeze", "fine-tune")
-SIZES = (100, 300, 1000, 3000)
+SIZES = (100, 200, 500, 1000, 3000)
 # Small data need more passes before the loss stops falling; the best epoch is chosen on dev in any case.
 STEPS = 1500
 # Other draws of the embedded corpus than the one that is trained on and scored.
 RAW_SEEDS = range(1, 6)
 
 
-def of_the_data(config: Config, file: Path, folder: Path) -> Path:
-    """The vectors of the data set's words alone, so that every seed has a copy of a small table."""
+def of_the_data(config: Config, file: Path, small: Path) -> None:
+    """Write the vectors of the data set's words alone, so that every seed has a copy of a small table."""
     splits = sources.load(config.data)
     normalization = Normalization(config.features.case, config.features.digits)
     words = {normalization(w) for part in (splits.train, splits.dev, splits.test) for s in part for w in s.words}
     found = vectors.read(file, lambda word: normalization(word) in words)
-    small = folder / "vectors.safetensors"
     vectors.write_safetensors(small, found.words, found.matrix)
-    return small
 
 
 def embedded_vectors(folder: Path) -> Path:
@@ -63,27 +64,43 @@ def settings(policy: str, file: Path, limit: int, epochs: int, seeds: int) -> li
 
 
 def curves(
-    name: str, config: Config, file: Path, seeds: int, console: Console, known: list[dict[str, Any]]
+    name: str, config: Config, files: dict[str, Path], seeds: int, console: Console, known: list[dict[str, Any]]
 ) -> Iterator[dict[str, Any]]:
-    """One record a policy and size: training words and the test F1 of each seed; those that are known are left out."""
+    """A record for each size, policy and file: training words and each seed's test F1; what is known is left out."""
+    done = {(record["set"], record["policy"], record["sentences"], record["vectors"]) for record in known}
     with tempfile.TemporaryDirectory() as folder:
-        small = of_the_data(config, file, Path(folder))
-        width = vectors.read(small, lambda word: False).matrix.shape[1]
-        config = config_module.change(config, {"model.word_width": width})
+        # All of them before the first run, which a bad file would come too late for.
+        small = {file: Path(folder) / f"{number}.safetensors" for number, file in enumerate(files)}
+        for file, path in small.items():
+            of_the_data(config, files[file], path)
         everything = len(sources.load(config.data).train)
-        done = {(record["set"], record["policy"], record["sentences"]) for record in known}
         for size in [size for size in SIZES if size < everything] + [everything]:
             steps = max(1, size * 20 // config.train.batch_size)
             epochs = min(40, max(config.train.epochs, math.ceil(STEPS / steps)))
-            for policy in POLICIES if size == everything else POLICIES[1:]:
-                if (name, policy, size) in done:
+            ways = list(itertools.product(POLICIES[1:], small))
+            if size == everything:
+                ways.insert(0, (POLICIES[0], next(iter(small))))
+            for policy, file in ways:
+                if (name, policy, size, file) in done:
                     continue
-                runs = settings(policy, small, size, epochs, seeds)
-                outcomes = experiment.run(config, runs, console, every=math.ceil(epochs / 10))
+                width = vectors.read(small[file], lambda word: False).matrix.shape[1]
+                of_width = config_module.change(config, {"model.word_width": width})
+                runs = settings(policy, small[file], size, epochs, seeds)
+                outcomes = experiment.run(of_width, runs, console, every=math.ceil(epochs / 10))
                 f1 = [outcome.test.f1 for outcome in outcomes if outcome.test is not None]
                 line = f"{name} {size:>6,} sentences  {policy:<10}  F1 {_lecture.plus_minus(f1)}"
                 console.print(line, highlight=False)
-                yield {"set": name, "policy": policy, "sentences": size, "words": outcomes[0].words, "f1": f1}
+                record = {"set": name, "policy": policy, "sentences": size, "vectors": file}
+                yield {**record, "words": outcomes[0].words, "f1": f1}
+
+
+def pooled(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The records with the runs over all files of vectors in one."""
+    together: dict[tuple[str, str, int, int], list[float]] = {}
+    for r in records:
+        together.setdefault((r["set"], r["policy"], r["sentences"], r["words"]), []).extend(r["f1"])
+    keys = ("set", "policy", "sentences", "words", "f1")
+    return [dict(zip(keys, (*key, f1), strict=True)) for key, f1 in together.items()]
 
 
 def decided(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -96,27 +113,34 @@ def decided(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return records + auto
 
 
-def crossings(records: list[dict[str, Any]]) -> dict[str, float]:
-    """Training words, on a logarithmic scale, from which fine-tuning is ahead for good; 0 where it always is."""
-    found = {}
-    for name in dict.fromkeys(record["set"] for record in records):
-        means = {
-            (r["policy"], r["words"]): float(np.mean(r["f1"]))
-            for r in records
-            if r["set"] == name and r["policy"] in ("freeze", "fine-tune")
-        }
-        words = sorted({words for _, words in means})
-        ahead = [means["fine-tune", w] - means["freeze", w] for w in words]
-        behind = [n for n, gap in enumerate(ahead) if gap < 0]
-        if not behind:
-            found[name] = 0.0
-        elif behind[-1] == len(words) - 1:
-            found[name] = math.inf
-        else:
-            n = behind[-1]
-            share = -ahead[n] / (ahead[n + 1] - ahead[n])
-            found[name] = math.exp(math.log(words[n]) + share * (math.log(words[n + 1]) - math.log(words[n])))
+def gaps(records: list[dict[str, Any]]) -> dict[str, dict[int, float]]:
+    """For each set, by its training words, how far the mean F1 of fine-tuning is above that of the frozen table."""
+    means = {(r["set"], r["words"], r["policy"]): float(np.mean(r["f1"])) for r in records}
+    found: dict[str, dict[int, float]] = {}
+    for name, words in sorted({(name, words) for name, words, policy in means if policy == "fine-tune"}):
+        gap = means[name, words, "fine-tune"] - means[name, words, "freeze"]
+        found.setdefault(name, {})[words] = gap
     return found
+
+
+def together(curves: dict[str, dict[int, float]]) -> dict[int, float]:
+    """The mean of the sets' curves, each straight between its points, as far as all of them reach."""
+    low, high = max(min(curve) for curve in curves.values()), min(max(curve) for curve in curves.values())
+    words = sorted({w for curve in curves.values() for w in curve if low <= w <= high})
+    logs = [np.interp(np.log(words), np.log(list(curve)), list(curve.values())) for curve in curves.values()]
+    return dict(zip(words, np.mean(logs, 0).tolist(), strict=True))
+
+
+def takes_over(curve: dict[int, float]) -> float:
+    """Training words, on a logarithmic scale, from which a curve stays above 0; 0 where it always is."""
+    points = list(curve.items())
+    behind = [n for n, (_, gap) in enumerate(points) if gap < 0]
+    if not behind:
+        return 0.0
+    if behind[-1] == len(points) - 1:
+        return math.inf
+    (few, below), (many, above) = points[behind[-1] : behind[-1] + 2]
+    return few * (many / few) ** (below / (below - above))
 
 
 def table(records: list[dict[str, Any]]) -> str:
@@ -133,25 +157,33 @@ def table(records: list[dict[str, Any]]) -> str:
 
 def verdict(records: list[dict[str, Any]]) -> str:
     """What the numbers say, in words."""
-    parts = []
-    for name, words in crossings(records).items():
+    curves, parts = gaps(records), []
+    for name, curve in curves.items():
         plain, frozen, tuned = ([r["f1"] for r in records if (r["set"], r["policy"]) == (name, p)] for p in POLICIES)
-        if words == 0:
-            parts.append(f"{name}: by the means fine-tuning is ahead at every size measured")
-        elif math.isinf(words):
-            parts.append(f"{name}: by the means the frozen table is ahead even with all data")
-        else:
-            parts.append(f"{name}: by the means fine-tuning takes over at about {words:,.0f} training words")
+        parts.append(f"{name}: by the means {_ahead(takes_over(curve))}")
         level = sum(not (_lecture.apart(a, b) or _lecture.apart(b, a)) for a, b in zip(frozen, tuned, strict=True))
         if level:
-            parts[-1] += f" (at {level} of {len(tuned)} sizes the seeds do NOT tell the two apart)"
-        if plain and tuned:
-            gap = float(np.mean(tuned[-1]) - np.mean(plain[-1]))
-            if _lecture.apart(tuned[-1], plain[-1]) or _lecture.apart(plain[-1], tuned[-1]):
+            parts[-1] += f" (at {level} of {len(tuned)} sizes the runs do NOT tell the two apart)"
+        if plain:
+            # Those without vectors are as many as seeds, those with them as many for each file.
+            seeds = len(plain[-1])
+            over = [float(np.mean(tuned[-1][n::seeds])) for n in range(seeds)]
+            gap = float(np.mean(over) - np.mean(plain[-1]))
+            if _lecture.apart(over, plain[-1]) or _lecture.apart(plain[-1], over):
                 parts[-1] += f", and with all data vectors {'add' if gap > 0 else 'cost'} {abs(gap):.1f} of F1"
             else:
                 parts[-1] += f", and with all data the seeds do NOT tell what vectors add (mean {gap:+.1f} of F1)"
+    if len(curves) > 1:
+        parts.append(f"all sets together: {_ahead(takes_over(together(curves)))}")
     return "; ".join(parts) + f". auto fine-tunes from {ENOUGH_WORDS:,} training words on."
+
+
+def _ahead(words: float) -> str:
+    if words == 0:
+        return "fine-tuning is ahead at every size measured"
+    if math.isinf(words):
+        return "the frozen table is ahead even with all data"
+    return f"fine-tuning takes over at about {words:,.0f} training words"
 
 
 def draw(records: list[dict[str, Any]], file: Path | None) -> None:
@@ -177,9 +209,7 @@ def draw(records: list[dict[str, Any]], file: Path | None) -> None:
 
 
 def named_config(given: str) -> tuple[str, Config]:
-    name, found, rest = given.partition("=")
-    if not found:
-        raise InputError(f"argument {given!r}: required NAME=CONFIG; write such as btc=configs/btc.toml")
+    name, _, rest = given.partition("=")
     path, *overrides = rest.split(",")
     return name, config_module.load(Path(path), overrides)
 
@@ -190,7 +220,7 @@ def measured(file: Path | None, seeds: int) -> list[dict[str, Any]]:
         return []
     try:
         records: list[dict[str, Any]] = json.loads(file.read_bytes())
-        came = {len(record["f1"]) for record in records}
+        came = {len(record["f1"]) for record in records if record["vectors"]}
     except (ValueError, TypeError, KeyError):
         raise InputError(f"{file}: required records that this script wrote, got others; name another file") from None
     if came - {seeds}:
@@ -200,25 +230,30 @@ def measured(file: Path | None, seeds: int) -> list[dict[str, Any]]:
 
 def main() -> None:
     parser = _lecture.parser(__doc__)
-    parser.add_argument("vectors", nargs="?", type=Path, help="file of word vectors")
-    parser.add_argument("sets", nargs="*", help="NAME=CONFIG[,KEY=VALUE...]")
+    parser.add_argument("given", nargs="*", help="files of word vectors, and data sets as NAME=CONFIG[,KEY=VALUE...]")
     parser.add_argument("--seeds", type=_lecture.count, default=5)
     parser.add_argument(
         "--json", type=_lecture.output, help="keep the records in this file; those it has are not measured again"
     )
     args = parser.parse_args()
-    if args.vectors is not None and not args.sets:
-        raise InputError("required NAME=CONFIG after the file of vectors, got none; name the data sets to train on")
-    configs = dict(map(named_config, args.sets or [f"demo={_lecture.ROOT / 'configs' / 'demo.toml'}"]))
+    files = {text: Path(text) for text in args.given if "=" not in text}
+    sets = [text for text in args.given if "=" in text]
+    if bool(files) != bool(sets):
+        raise InputError(
+            f"required files of vectors and NAME=CONFIG, or neither, got {' '.join(args.given)!r}; "
+            "name both, such as vectors.safetensors btc=configs/btc.toml"
+        )
+    configs = dict(map(named_config, sets or [f"demo={_lecture.ROOT / 'configs' / 'demo.toml'}"]))
     console = Console(stderr=True)
     records = measured(args.json, args.seeds)
     with tempfile.TemporaryDirectory() as folder:
-        file = args.vectors or embedded_vectors(Path(folder))
+        files = files or {"embedded": embedded_vectors(Path(folder))}
         for name, config in configs.items():
-            for record in curves(name, config, file, args.seeds, console, records):
+            for record in curves(name, config, files, args.seeds, console, records):
                 records.append(record)
                 if args.json is not None:
                     args.json.write_text(json.dumps(records))
+    records = pooled(records)
     _lecture.report(args, table(decided(records)), verdict(records))
     draw(records, args.figure)
 

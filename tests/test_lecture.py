@@ -165,8 +165,8 @@ def test_a_document_without_a_place_is_told(tmp_path: Path) -> None:
         (word_vectors_move, ["--figure", "/proc/x.png"], "/proc/x.png: cannot be written"),
         (word_vectors_move, ["--figure", "x.foo"], "x.foo: required a name that ends in .png"),
         (word_vectors_move, ["--document", "nope.md"], "nope.md: required the lines <!-- a_script -->"),
-        (freeze_or_finetune, ["V"], "required NAME=CONFIG after the file of vectors, got none"),
-        (freeze_or_finetune, ["V", "foo"], "argument 'foo': required NAME=CONFIG"),
+        (freeze_or_finetune, ["V", "foo"], "required files of vectors and NAME=CONFIG, or neither, got 'V foo'"),
+        (freeze_or_finetune, ["a=nope.toml"], "required files of vectors and NAME=CONFIG, or neither, got 'a=nope"),
         (freeze_or_finetune, ["V", "a=nope.toml"], "nope.toml: required a"),
         (freeze_or_finetune, ["V", f"a={ROOT / 'configs' / 'demo.toml'},bad=1"], "argument 'bad=1': "),
         (freeze_or_finetune, ["--json", "old.json"], "old.json: required records of --seeds 5 runs, got {2}"),
@@ -185,7 +185,7 @@ def test_what_a_person_can_mend_is_one_line_before_anything_is_computed(
     def computes(*_: object) -> None:
         raise AssertionError("something was computed")
 
-    (tmp_path / "old.json").write_text('[{"f1": [1, 2]}]')
+    (tmp_path / "old.json").write_text('[{"vectors": "x", "f1": [1, 2]}]')
     (tmp_path / "other.json").write_text("{}{")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["scripts/a_script.py", *given])
@@ -345,7 +345,8 @@ def test_learning_rates_either_way() -> None:
 def test_only_vectors_of_the_data_s_words_are_kept(tmp_path: Path) -> None:
     known = demo.sentences("dev")[0].words[0]
     vectors.write_word2vec_text(tmp_path / "all.txt", [known, "no-word-of-it"], np.eye(2))
-    small = freeze_or_finetune.of_the_data(config.load(ROOT / "configs" / "demo.toml"), tmp_path / "all.txt", tmp_path)
+    small = tmp_path / "small.safetensors"
+    freeze_or_finetune.of_the_data(config.load(ROOT / "configs" / "demo.toml"), tmp_path / "all.txt", small)
     assert vectors.read(small).words == (known,)
 
 
@@ -358,6 +359,35 @@ def test_freeze_or_finetune_either_way() -> None:
     said = freeze_or_finetune.verdict(of_policies(none=[50, 51], freeze=[60, 61], tune=[70, 71.1]))
     assert "ahead at every size" in said and "vectors add 20.0" in said and "NOT" not in said
     said = freeze_or_finetune.verdict(of_policies(none=[60, 71], freeze=[65, 55], tune=[60, 65]))
-    assert "(at 1 of 1 sizes the seeds do NOT tell the two apart)" in said
+    assert "(at 1 of 1 sizes the runs do NOT tell the two apart)" in said
     assert "with all data the seeds do NOT tell what vectors add (mean -3.0 of F1)" in said
     assert "vectors cost 20.0" in freeze_or_finetune.verdict(of_policies(none=[90, 91.1], freeze=[1, 2], tune=[70, 71]))
+
+
+def test_fine_tuning_takes_over_where_the_curve_crosses_for_good() -> None:
+    assert freeze_or_finetune.takes_over({100: 1.0, 1000: 2.0}) == 0
+    assert freeze_or_finetune.takes_over({100: 1.0, 1000: -2.0}) == math.inf
+    halfway = freeze_or_finetune.takes_over({10: 1.0, 100: -1.0, 10_000: 1.0, 20_000: 3.0})
+    assert halfway == pytest.approx(1000)
+
+
+def test_sets_count_alike_and_only_where_all_were_measured() -> None:
+    curves = {"x": {10: -1.0, 1000: 1.0}, "y": {100: 3.0, 10_000: 5.0}}
+    assert freeze_or_finetune.together(curves) == pytest.approx({100: 1.5, 1000: 2.5})
+
+
+def test_runs_over_several_files_of_vectors_are_one_row() -> None:
+    over_a, over_b = (
+        [{**record, "vectors": file} for record in of_policies(freeze=frozen, tune=tuned)]
+        for file, frozen, tuned in (("a", [1, 2], [3, 4]), ("b", [5, 6], [7, 8]))
+    )
+    plain = [{**record, "vectors": "a"} for record in of_policies(none=[9, 10])]
+    records = freeze_or_finetune.pooled([*plain, *over_a, *over_b])
+    assert {record["policy"]: record["f1"] for record in records} == {
+        "no vectors": [9, 10],
+        "freeze": [1, 2, 5, 6],
+        "fine-tune": [3, 4, 7, 8],
+    }
+    assert freeze_or_finetune.gaps(records) == {"x": {99: 2.0}}
+    # The mean over the files for each seed, 5 and 6, against 9 and 10.
+    assert "vectors cost 4.0" in freeze_or_finetune.verdict(records)
