@@ -4,7 +4,6 @@ import argparse
 import functools
 import json
 import math
-import os
 import platform
 import sys
 import time
@@ -16,7 +15,7 @@ from typing import Any, NoReturn
 
 import jax
 
-from windownet import config
+from windownet import config, machine
 from windownet.data import sources
 from windownet.schema.config import Config
 
@@ -190,11 +189,12 @@ def write(rows: list[dict[str, Any]], args: argparse.Namespace, more: str = "") 
     benchmark's.
     """
     now = datetime.now(UTC).date().isoformat()
-    machine = f"{platform.machine()}, {os.cpu_count()} cores, {jax.devices()[0].device_kind}"
+    device = machine.describe()["device"]
+    where = f"{device['processor']}, {platform.machine()}, {device['cores']} cores, {device['kind']}"
     columns = ("name", "value", "unit", "peer", "peer_value", "ratio", "target", "ok")
     table = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     table += ["| " + " | ".join("-" if row[c] is None else str(row[c]) for c in columns) + " |" for row in rows]
-    text = f"{more}{now}; {machine}; Python {platform.python_version()}, jax {jax.__version__}\n\n" + "\n".join(table)
+    text = f"{more}{now}; {where}; Python {platform.python_version()}, jax {jax.__version__}\n\n" + "\n".join(table)
     print(text)
     if args.json is not None:
         args.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")

@@ -116,10 +116,10 @@ def decided(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def gaps(records: list[dict[str, Any]]) -> dict[str, dict[int, float]]:
     """For each set, by its training words, how far the mean F1 of fine-tuning is above that of the frozen table."""
     means = {(r["set"], r["words"], r["policy"]): float(np.mean(r["f1"])) for r in records}
-    found: dict[str, dict[int, float]] = {}
+    found: dict[str, dict[int, float]] = {record["set"]: {} for record in records}
     for name, words in sorted({(name, words) for name, words, policy in means if policy == "fine-tune"}):
         gap = means[name, words, "fine-tune"] - means[name, words, "freeze"]
-        found.setdefault(name, {})[words] = gap
+        found[name][words] = gap
     return found
 
 
@@ -140,7 +140,8 @@ def takes_over(curve: dict[int, float]) -> float:
     if behind[-1] == len(points) - 1:
         return math.inf
     (few, below), (many, above) = points[behind[-1] : behind[-1] + 2]
-    return few * (many / few) ** (below / (below - above))
+    share = below / (below - above)
+    return math.exp(math.log(few) + share * (math.log(many) - math.log(few)))
 
 
 def table(records: list[dict[str, Any]]) -> str:
