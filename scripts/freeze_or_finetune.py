@@ -18,7 +18,7 @@ import itertools
 import json
 import math
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,13 +94,13 @@ def curves(
                 yield {**record, "words": outcomes[0].words, "f1": f1}
 
 
-def pooled(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The records with the runs over all files of vectors in one."""
-    together: dict[tuple[str, str, int, int], list[float]] = {}
-    for r in records:
-        together.setdefault((r["set"], r["policy"], r["sentences"], r["words"]), []).extend(r["f1"])
+def pooled(records: list[dict[str, Any]], sets: Collection[str], files: Collection[str]) -> list[dict[str, Any]]:
+    """The records of these sets, with the runs over all of these files of vectors in one, file by file."""
+    f1s: dict[tuple[str, str, int, int], list[float]] = {}
+    for r in (r for file in files for r in records if r["vectors"] == file and r["set"] in sets):
+        f1s.setdefault((r["set"], r["policy"], r["sentences"], r["words"]), []).extend(r["f1"])
     keys = ("set", "policy", "sentences", "words", "f1")
-    return [dict(zip(keys, (*key, f1), strict=True)) for key, f1 in together.items()]
+    return [dict(zip(keys, (*key, f1), strict=True)) for key, f1 in f1s.items()]
 
 
 def decided(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -118,8 +118,7 @@ def gaps(records: list[dict[str, Any]]) -> dict[str, dict[int, float]]:
     means = {(r["set"], r["words"], r["policy"]): float(np.mean(r["f1"])) for r in records}
     found: dict[str, dict[int, float]] = {record["set"]: {} for record in records}
     for name, words in sorted({(name, words) for name, words, policy in means if policy == "fine-tune"}):
-        gap = means[name, words, "fine-tune"] - means[name, words, "freeze"]
-        found[name][words] = gap
+        found[name][words] = means[name, words, "fine-tune"] - means[name, words, "freeze"]
     return found
 
 
@@ -254,7 +253,7 @@ def main() -> None:
                 records.append(record)
                 if args.json is not None:
                     args.json.write_text(json.dumps(records))
-    records = pooled(records)
+    records = pooled(records, configs, files)
     _lecture.report(args, table(decided(records)), verdict(records))
     draw(records, args.figure)
 

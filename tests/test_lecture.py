@@ -382,7 +382,9 @@ def test_runs_over_several_files_of_vectors_are_one_row() -> None:
         for file, frozen, tuned in (("a", [1, 2], [3, 4]), ("b", [5, 6], [7, 8]))
     )
     plain = [{**record, "vectors": "a"} for record in of_policies(none=[9, 10])]
-    records = freeze_or_finetune.pooled([*plain, *over_a, *over_b])
+    # Runs that were kept from another call, over a file or of a set that this one does not name.
+    others = [{**over_a[0], "vectors": "c"}, {**over_a[0], "set": "y"}]
+    records = freeze_or_finetune.pooled([*others, *plain, *over_b, *over_a], {"x"}, ["a", "b"])
     assert {record["policy"]: record["f1"] for record in records} == {
         "no vectors": [9, 10],
         "freeze": [1, 2, 5, 6],
