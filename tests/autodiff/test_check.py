@@ -12,7 +12,7 @@ import numpy as np
 import op_samples
 import pytest
 
-from windownet.autodiff import Op, ops
+from windownet.autodiff import Op, RowSparse, ops
 from windownet.autodiff.check import check_custom_vjp, check_gradients, check_op
 from windownet.autodiff.proof.differences import Differences, Slopes
 from windownet.autodiff.proof.problem import Problem
@@ -50,6 +50,28 @@ def test_no_right_rule_is_refused_over_a_hundred_seeds() -> None:
 )
 def test_right_rules_at_the_edges_are_accepted(op: Op, inputs: tuple[Any, ...]) -> None:
     check_op(op, *inputs).raise_if_wrong()
+
+
+def test_a_rule_that_is_right_at_zeros_only() -> None:
+    low = Op("low", lambda x, a, b: x @ a @ b, lambda g, y, x, a, b: (g @ b.T @ a.T, 5 * x.T @ g @ b.T, (x @ a).T @ g))
+    for op, inputs in (
+        (Op("square", lambda x: x * x, lambda g, y, x: (3 * g * x,)), (np.zeros(5),)),
+        (low, (X, RNG.standard_normal((3, 2)), np.zeros((2, 3)))),
+    ):
+        assert [c.witness for c in check_op(op, *inputs).wrong] == ["another point"]
+
+
+def test_a_promise_of_rows_that_each_occur_once_is_held_to() -> None:
+    table, rows = np.ones((4, 2)), np.array([1, 1, 2])
+    own = Op("own", lambda t, i: t[i], lambda g, y, t, i: (RowSparse(i, g, len(t), unique=True), None))
+    for op, static in ((ops.take_rows, {"unique": True}), (own, {})):
+        assert not check_op(op, table, rows, **static).ok
+        report = check_gradients(
+            lambda t, i, op=op, static=static: ops.sum(ops.square(op(t, i, **static))), table, rows
+        )
+        assert not report.ok
+        assert not report.ops[op.name].ok
+        check_op(op, table, rows[1:], **static).raise_if_wrong()
 
 
 @pytest.mark.parametrize("name", ["maximum", *op_samples.KINKS])

@@ -118,6 +118,26 @@ def test_recordings_do_not_nest_and_say_so() -> None:
         autodiff.grad(lambda x: autodiff.grad(lambda y: y * y)(x))(1.0)
 
 
+NESTED = {
+    "a value": lambda x: autodiff.value_and_grad(lambda y: ops.sum(ops.multiply(x, y)))(X)[0],
+    "a gradient": lambda x: ops.sum(autodiff.grad(lambda y: ops.sum(ops.multiply(ops.multiply(x, y), y)))(X)),
+    "auxiliary data": lambda x: autodiff.value_and_grad(lambda y: (ops.sum(y), {"x": x}), has_aux=True)(X)[0][1]["x"],
+    "what is pulled back": lambda x: ops.sum(autodiff.vjp(lambda y: ops.multiply(x, y), X)[1](X)[0]),
+    "an output of vjp": lambda x: ops.sum(autodiff.vjp(lambda y: (y, ops.square(x)), X)[0][1]),
+}
+
+
+@pytest.mark.parametrize("name", NESTED)
+def test_nor_do_they_by_what_a_function_closes_over(name: str) -> None:
+    with pytest.raises(TypeError, match=r"Node\(leaf, float32\[3\]\) is recorded already, and recordings do not nest"):
+        autodiff.grad(NESTED[name])(X)
+
+
+def test_a_number_of_numpy_names_an_argument() -> None:
+    gradient = autodiff.grad(lambda x, y: ops.sum(ops.multiply(x, y)), argnums=np.int64(1))(X, 2 * X)
+    np.testing.assert_array_equal(gradient, X)
+
+
 def test_plain_inputs_are_held_as_jax_holds_them() -> None:
     double = np.arange(3.0)
     assert double.dtype == np.float64

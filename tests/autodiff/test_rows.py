@@ -13,7 +13,7 @@ from hypothesis import given, settings, strategies as st
 
 from windownet import autodiff
 from windownet.autodiff import RowSparse, ops, rows as rows_module
-from windownet.autodiff.rows import is_row_sparse, sum_by_row
+from windownet.autodiff.rows import is_row_sparse, put, sum_by_row, take
 from windownet.data.batches import Batch
 from windownet.model.network import WindowNetwork
 from windownet.optim.rowwise import rowwise
@@ -50,6 +50,30 @@ def test_sums(first: list[int], second: list[int]) -> None:
     assert len(set(named.tolist())) == len(named)
     np.testing.assert_array_equal(dense(merged.rows, merged.values), expected)
     assert merged.merged() is merged
+
+
+def test_sum_of_a_list() -> None:
+    both = [make([0, 2]), make([2, V], 1)]
+    np.testing.assert_array_equal(sum(both).to_dense(), both[0].to_dense() + both[1].to_dense())  # type: ignore[union-attr]
+
+
+def test_a_table_without_rows_reads_zeros() -> None:
+    np.testing.assert_array_equal(take(np.zeros((0, 2), np.float32), np.array([0, -1])), np.zeros((2, 2)))
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint64])
+def test_numpys_wide_row_numbers_are_of_no_row(dtype: Any) -> None:
+    # Whose lowest 32 bits are those of a row.
+    rows, table = np.array([2**32 + 1, 2], dtype), jnp.arange(V * D, dtype=jnp.float32).reshape(V, D)
+    np.testing.assert_array_equal(ops.take_rows(table, rows), [[0, 0], table[2]])
+    np.testing.assert_array_equal(ops.embed(table, rows), [table[V - 1], table[2]])
+    np.testing.assert_array_equal(put(table, rows, 0.0), table.at[2].set(0))
+    for op, first in ((ops.take_rows, 0), (ops.embed, V - 1)):
+        gradient = autodiff.grad(lambda t, op=op: ops.sum(op(t, rows)))(table)
+        expected = np.zeros((V, D))
+        expected[2] += 1
+        expected[first] += op is ops.embed
+        np.testing.assert_array_equal(gradient, expected)
 
 
 def test_merging_has_the_same_bits_on_every_run_and_under_jit() -> None:

@@ -1,5 +1,6 @@
 """The closed form of missed updates at the edges of what it takes: how far it looks ahead, and with which numbers."""
 
+import math
 from typing import Any
 
 import jax
@@ -40,6 +41,24 @@ def test_any_two_decays_of_adam(b1: float, b2: float) -> None:
     rows, noted = after(inner, missed.adam(1e-2, b1, b2), 60)
     assert np.isfinite(noted).all()
     np.testing.assert_allclose(rows, after(inner, None, 60)[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize(("b1", "b2"), [(0.9, 0.999), (0.9, 0.99), (0.9, 0.95), (0.99, 0.999), (0.95, 0.97)])
+@pytest.mark.parametrize("small", [0.01, 1.0, 100.0])
+def test_how_far_the_closed_form_may_be_short(b1: float, b2: float, small: float) -> None:
+    eps, before, count = 1e-8, 20_000, 400
+    closed, g = missed.adam(1.0, b1, b2, eps=eps), eps * small
+    with jax.enable_x64(True):
+        fields = {"mu": jnp.full((1, 1), g * (1 - b1**before)), "nu": jnp.full((1, 1), g**2 * (1 - b2**before))}
+        then = closed.renew(jnp.int32(before), closed.begin())
+        now = closed.renew(jnp.int32(before + count), then)
+        moved, _ = closed.catch_up(jnp.zeros((1, 1)), fields, jnp.full(1, count), then[None], now)
+    j = np.arange(1, count + 1)
+    dense = -np.sum(g * b1**j / (np.sqrt(g**2 * b2**j) + eps))
+    r, growth = b1 / math.sqrt(b2), 1 / math.sqrt(b2)
+    most = r * (growth - 1) ** 2 / ((1 - r) * (1 - r * growth**2))
+    # float32 notes the sums.
+    assert -1e-6 <= 1 - float(moved[0, 0]) / dense <= most + 1e-6
 
 
 @pytest.mark.parametrize("rate", [1e-2, -1e-2])

@@ -26,6 +26,17 @@ def train(optimizer: Rowwise, steps: int, params: Any, state: Any) -> Any:
     return optimizer.flush(params, state)
 
 
+def counted_by(then: Any, first: int = 0) -> optax.GradientTransformation:
+    """A rate that falls with a number that begins as `first` and is `then` of itself after an update."""
+
+    def update(updates: Any, state: Any, params: Any = None) -> Any:
+        slower = jax.tree.map(lambda u: u / (1 + state.count), updates)
+        return slower, optax.ScaleByScheduleState(then(state.count))
+
+    scaled = optax.GradientTransformation(lambda params: optax.ScaleByScheduleState(jnp.int32(first)), update)
+    return optax.chain(scaled, optax.sgd(0.1, 0.9))
+
+
 REPLAYED = {
     "adam with a schedule": optax.adam(RATE),
     "injected": optax.inject_hyperparams(optax.sgd)(learning_rate=RATE, momentum=0.9),
@@ -40,6 +51,15 @@ REPLAYED = {
         {"a": optax.sgd(RATE, 0.9), "b": contrib.schedule_free(optax.sgd(0.1), 0.1)},
         {"table": "a", "bias": "b", "scale": "b"},
     ),
+    "counted by hand": counted_by(lambda k: k + 1),
+    "skipping, but for the table": optax.multi_transform(
+        {"a": optax.adam(RATE), "b": optax.apply_if_finite(optax.adam(0.1), 3)},
+        {"table": "a", "bias": "b", "scale": "b"},
+    ),
+    "kept for later, but for the table": optax.multi_transform(
+        {"a": optax.adam(RATE), "b": optax.MultiSteps(optax.adam(0.1), 3).gradient_transformation()},
+        {"table": "a", "bias": "b", "scale": "b"},
+    ),
     "clipped": optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(RATE, weight_decay=0.1)),
 }
 
@@ -51,6 +71,16 @@ def test_replay_takes_counts_and_fixed_numbers(name: str) -> None:
         for optimizer in (rowwise(REPLAYED[name], mode, tables=["table"]) for mode in ("exact", "dense"))
     )
     assert jnp.allclose(exact, dense, rtol=1e-5, atol=1e-6), (exact, dense)
+
+
+@pytest.mark.parametrize("name", [name for name in REPLAYED if name.endswith("but for the table")])
+def test_of_a_dense_state_the_counts_of_the_tables_tell_the_step(name: str) -> None:
+    inner, gradient = REPLAYED[name], jax.tree.map(jnp.ones_like, PARAMS)
+    params, state = PARAMS, inner.init(PARAMS)
+    for _ in range(5):
+        updates, state = inner.update(gradient, state, params)
+        params = optax.apply_updates(params, updates)
+    assert rowwise(inner, "exact", tables=["table"]).adopt(params, state).step == 5
 
 
 def test_a_rate_changed_after_a_flush_counts_from_there() -> None:
@@ -126,6 +156,13 @@ def test_a_decay_that_is_an_array_and_a_narrow_table() -> None:
         (contrib.schedule_free(optax.sgd(0.1), 0.1), "weight_sum"),
         (optax.optimistic_gradient_descent(0.1), "0.is_initial_step"),
         (optax.chain(optax.add_noise(0.1, 0.5, 0), optax.sgd(0.1)), "0.rng_key"),
+        (optax.conditionally_mask(optax.adam(0.1), lambda step: step >= 5), "inner_state.0.count"),
+        (optax.conditionally_transform(optax.adam(0.1), lambda step: step >= 5), "inner_state.0.count"),
+        (contrib.sam(optax.sgd(0.1, 0.9), optax.sgd(0.05), sync_period=10), "steps_since_sync"),
+        (counted_by(lambda k: (k + 1) % 10), "0.count"),
+        (counted_by(lambda k: (k + 1) % 40_000), "0.count"),
+        (counted_by(lambda k: jnp.minimum(k + 1, 10)), "0.count"),
+        (counted_by(lambda k: k + 1, first=3), "0.count"),
     ],
 )
 def test_what_no_replay_can_know_is_refused(inner: optax.GradientTransformation, leaf: str) -> None:

@@ -446,7 +446,7 @@ def test_replay_begins_where_the_last_of_the_rows_was_left() -> None:
 @pytest.mark.parametrize(
     ("inner", "counted", "message"),
     [
-        (optax.adam(optax.constant_schedule(0.1)), [3, 4], r"counts of updates are the same, got \[3, 4\]"),
+        (optax.adam(optax.exponential_decay(0.1, 5, 0.5)), [3, 4], r"counts of updates are the same, got \[3, 4\]"),
         (optax.sgd(0.1), [], "a state of the inner transformation"),
     ],
 )
@@ -467,26 +467,81 @@ def touched(rows: Any) -> Any:
 
 
 @pytest.mark.parametrize("made", ["lazy", "exact", "closed"])
-@pytest.mark.parametrize("used", ["lazy", "exact", "closed"])
+@pytest.mark.parametrize("used", ["lazy", "dense", "exact", "closed"])
 def test_a_state_of_another_mode(made: str, used: str) -> None:
     optimizers = {
         "lazy": rowwise(optax.adam(0.1)),
+        "dense": rowwise(optax.adam(0.1), "dense"),
         "exact": rowwise(optax.adam(0.1), "exact"),
         "closed": rowwise(optax.adam(0.1), "exact", missed=missed.adam(0.1)),
     }
     optimizer, rows = optimizers[used], jnp.array([1])
     gradient = RowSparse(rows, jnp.ones((1, 2)), 2)
     state = optimizers[made].init(ONES)
-    uses = [lambda state: optimizer.update(gradient, state, ONES)]
-    if used != "lazy":
-        uses += [lambda state: optimizer.touch(ONES, state, {"": rows}), lambda state: optimizer.flush(ONES, state)]
+    uses = [
+        lambda state: optimizer.update(gradient, state, ONES),
+        lambda state: optimizer.touch(ONES, state, {"": rows}),
+        lambda state: optimizer.flush(ONES, state),
+        optimizer.skip,
+        optimizer.renew,
+    ]
     for use in uses:
-        if made == used:
+        if made == used or (made, used) == ("lazy", "dense"):
             use(state)
         else:
             with pytest.raises(ValueError, match=r"required a state of mode .*; `flush` .*, then `adopt\(params, st"):
                 use(state)
         use(optimizer.adopt(ONES, state.inner))
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint64])
+def test_numpys_wide_row_numbers_are_of_no_row(dtype: Any) -> None:
+    optimizer = rowwise(optax.sgd(1.0, 0.9), "exact")
+    state = optimizer.init(ONES)
+    for gradient in (RowSparse(jnp.arange(2), jnp.ones((2, 2)), 2), RowSparse.nothing(ONES)):
+        _, state = optimizer.update(gradient, state, ONES)
+    _, state = optimizer.touch(ONES, state, {"": np.array([2**32 + 1], dtype)})
+    np.testing.assert_array_equal(state.last[""], [1, 1])
+
+
+@pytest.mark.parametrize("mode", ["lazy", "exact", "closed", "dense"])
+def test_variables_of_flax(mode: str) -> None:
+    nnx = pytest.importorskip("flax.nnx")
+
+    class Model(nnx.Module):
+        def __init__(self) -> None:
+            self.table, self.w = nnx.Param(jnp.ones((3, 2))), nnx.Param(jnp.ones(2))
+
+    closed = missed.adam(0.1) if mode == "closed" else None
+    how: Any = "exact" if mode == "closed" else mode
+    model, plain = Model(), {"table": jnp.ones((3, 2)), "w": jnp.ones(2)}
+    optimizer = nnx.Optimizer(model, rowwise(optax.adam(0.1), how, tables=["table"], missed=closed), wrt=nnx.Param)
+    alone = rowwise(optax.adam(0.1), how, tables=["table"], missed=closed)
+    state = alone.init(plain)
+    for row in (1, 2):
+        sparse = RowSparse(jnp.array([row]), jnp.ones((1, 2)), 3)
+        gradient = nnx.state(model, nnx.Param)
+        gradient = jax.tree.map(lambda x, sparse=sparse: sparse if x.ndim == 2 else jnp.ones_like(x), gradient)
+        optimizer.update(model, gradient)
+        updates, state = alone.update({"table": sparse, "w": jnp.ones(2)}, state, plain)
+        plain = optax.apply_updates(plain, updates)
+    np.testing.assert_array_equal(model.table[...], plain["table"])
+    np.testing.assert_array_equal(model.w[...], plain["w"])
+    assert model.table[...][2, 0] < 1
+
+
+def test_a_field_of_name_value_is_a_table_too() -> None:
+    class Fields(NamedTuple):
+        value: jax.Array
+
+    optimizer = rowwise(optax.sgd(1.0), tables=["value"])
+    optimizer.init(Fields(ONES))
+
+
+def test_no_leaf_of_a_state_is_without_numbers() -> None:
+    # orbax saves none that is.
+    for optimizer in (rowwise(optax.adam(0.1)), rowwise(optax.adam(0.1), "exact"), rowwise(optax.adam(0.1), "dense")):
+        assert all(leaf.size for leaf in jax.tree.leaves(optimizer.init(ONES)))
 
 
 def test_a_part_of_several_transformations_takes_its_own_parameters() -> None:
@@ -568,7 +623,10 @@ def test_a_sum_that_begins_with_zeros_of_a_gradient_touches_its_rows_alone() -> 
             ),
             r"must be a RowSparse, got an array \[2, 2\]; .*row_sparse=True",
         ),
-        (lambda: missed.adam(1e-3, b1=0.9, b2=0.8), "b1 must be below b2"),
+        (lambda: missed.adam(1e-3, b1=0.9, b2=0.8), "0 <= b1 < b2 < 1, got 0.9 and 0.8"),
+        (lambda: missed.adam(1e-3, b1=-0.5), "0 <= b1 < b2 < 1, got -0.5 and 0.999"),
+        (lambda: missed.adam(1e-3, b2=1.0), "0 <= b1 < b2 < 1, got 0.9 and 1.0"),
+        (lambda: missed.adam(1e-3, eps=0.0), "eps must be above 0, got 0.0"),
         (lambda: missed.decay(2.0, 0.5), "rate times weight_decay must be below 1, .*, got 2.0 times 0.5; leave"),
         (lambda: missed.decay(np.float32(2.0), 0.5), "must be below 1"),
         (lambda: missed.adam(0.1, weight_decay=0.9), "rate times weight_decay must be below 0.02"),

@@ -7,7 +7,8 @@ traces, so under `jax.jit` none of this Python is left in the compiled program.
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Integral
 from typing import Any, TypeAlias
 
 import jax
@@ -141,10 +142,7 @@ def record(value: Any) -> Node:
       TypeError: it is recorded already.
     """
     if isinstance(value, Node):
-        raise TypeError(
-            f"{value!r} is recorded already, and recordings do not nest; for second derivatives take jax.grad of "
-            "windownet's grad"
-        )
+        raise _nested(value)
     return Node(jnp.asarray(value))
 
 
@@ -192,6 +190,7 @@ def vjp(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
     """
     leaves, treedef = _record_leaves(primals, range(len(primals)), "vjp")
     output = fun(*jax.tree.unflatten(treedef, leaves))
+    _require_of_leaves(output, leaves)
     output, aux = _split_aux(output, has_aux, "vjp")
     outputs, out_treedef = jax.tree.flatten(output)
 
@@ -237,7 +236,8 @@ def value_and_grad(
       TypeError: a leaf is not floating, the value is not one floating scalar, or a rule breaks its contract.
       ValueError: argnums names an argument that is not there, or one twice.
     """
-    wanted = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    # numpy's integers are numbers too, but no `int`.
+    wanted = (int(argnums),) if isinstance(argnums, Integral) else tuple(argnums)  # type: ignore[arg-type]
 
     def value_and_gradient(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
         positions = [n + len(args) if n < 0 else n for n in wanted]
@@ -249,7 +249,9 @@ def value_and_grad(
         recorded = list(args)
         for n, argument in zip(positions, jax.tree.unflatten(treedef, leaves), strict=True):
             recorded[n] = argument
-        output, aux = _split_aux(fun(*recorded, **kwargs), has_aux, "value_and_grad")
+        output = fun(*recorded, **kwargs)
+        _require_of_leaves(output, leaves)
+        output, aux = _split_aux(output, has_aux, "value_and_grad")
         value = primal(output)
         if not _is_floating(value) or jnp.shape(value) != ():
             raise TypeError(
@@ -260,7 +262,7 @@ def value_and_grad(
         seeds = {output: jnp.ones_like(value)} if isinstance(output, Node) else {}
         cotangents = _cotangents_of(leaves, backward(seeds))
         gradients = jax.tree.unflatten(treedef, cotangents if row_sparse else [_dense(x) for x in cotangents])
-        gradient = gradients[0] if isinstance(argnums, int) else gradients
+        gradient = gradients[0] if isinstance(argnums, Integral) else gradients
         return ((value, aux), gradient) if has_aux else (value, gradient)
 
     return value_and_gradient
@@ -277,7 +279,7 @@ def grad(fun: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: boo
     return gradient
 
 
-def _topological_order(outputs: Mapping[Node, Cotangent]) -> list[Node]:
+def _topological_order(outputs: Iterable[Node]) -> list[Node]:
     # An explicit stack: a chain of thousands of ops would overflow Python's.
     order: list[Node] = []
     seen: set[Node] = set()
@@ -316,6 +318,21 @@ def _apply_rule(op: Op, g: Cotangent, node: Node) -> list[tuple[Node, Cotangent]
         if isinstance(x, Node):
             pairs.append((x, cotangent))
     return pairs
+
+
+def _require_of_leaves(output: Any, leaves: list[Node]) -> None:
+    # What an outer recording is differentiated by would end here, and its gradient be zero in silence.
+    own = set(leaves)
+    for node in _topological_order(x for x in jax.tree.leaves(output) if isinstance(x, Node)):
+        if node.op is None and node not in own:
+            raise _nested(node)
+
+
+def _nested(node: Node) -> TypeError:
+    return TypeError(
+        f"{node!r} is recorded already, and recordings do not nest; for second derivatives take jax.grad of "
+        "windownet's grad"
+    )
 
 
 def _record_leaves(trees: tuple[Any, ...], positions: Sequence[int], caller: str) -> tuple[list[Node], Any]:

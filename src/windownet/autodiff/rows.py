@@ -44,7 +44,7 @@ class RowSparse:
     def __init__(self, rows: Any, values: Any, height: int, unique: bool = False) -> None:
         # A pytree's leaf may also be a placeholder.
         if isinstance(rows, jax.Array | np.ndarray) and jnp.issubdtype(rows.dtype, jnp.integer):
-            rows = _int32(rows, height)
+            rows = as_rows(rows, height)
         slots = _slots(rows) if unique else None
         for name, value in {"_rows": rows, "values": values, "height": height, "_unique_slots": slots}.items():
             object.__setattr__(self, name, value)
@@ -98,7 +98,9 @@ class RowSparse:
 
     def to_dense(self) -> jax.Array:
         """The array [V, D] itself."""
-        return self.add_to(jnp.zeros(self.shape, self.dtype))
+        # Written, not added: what says of itself that no row occurs twice, and is wrong, is to be seen by a proof.
+        merged = self.merged()
+        return put(jnp.zeros(self.shape, self.dtype), merged.rows, merged.values)
 
     def add_to(self, table: jax.Array) -> jax.Array:
         """A dense array [V, D] plus this one, by merged rows only: no two updates meet in one row.
@@ -155,7 +157,9 @@ class RowSparse:
             return RowSparse(rows, jnp.concatenate([self.values, other.values]), self.height)
         return self.add_to(jnp.asarray(other))
 
-    __radd__ = __add__
+    def __radd__(self, other: Any) -> Any:
+        # What `sum` begins with.
+        return self if isinstance(other, int) and other == 0 else self + other
 
     def _require_slots(self) -> None:
         shapes = jnp.shape(self.rows), jnp.shape(self.values)
@@ -176,18 +180,32 @@ def is_row(rows: jax.Array, height: int) -> jax.Array:
     return (rows >= 0) & (rows < height)
 
 
+def as_rows(rows: Any, height: int) -> jax.Array:
+    """Row numbers of any integer dtype, int [...], as int32; one that does not fit is still that of no row.
+
+    Arrays of numpy keep all of their 64 bits up to here. A function that jax compiles is given 32 of them, unless x64
+    is on, so that they must be converted outside of it.
+    """
+    # `jnp.asarray` would drop the bits that tell the number of no row from that of another.
+    rows = rows if isinstance(rows, jax.Array) else np.asarray(rows)
+    if rows.dtype.itemsize < 4 or rows.dtype == np.int32:
+        return jnp.asarray(rows, jnp.int32)
+    return jnp.where(is_row(rows, height), rows, -1).astype(jnp.int32)
+
+
 def take(table: Any, rows: Any) -> jax.Array:
     """The named rows of an array [V, ...]: rows int [U] -> [U, ...]; zeros for a row below 0, or of V or more."""
-    table = jnp.asarray(table)
-    rows = _int32(jnp.asarray(rows), table.shape[0])
+    table, rows = jnp.asarray(table), as_rows(rows, len(table))
+    if not len(table):
+        # jax would read nothing of nothing only.
+        return jnp.zeros((*rows.shape, *table.shape[1:]), table.dtype)
     found: jax.Array = table.at[rows].get(mode="fill", fill_value=0, wrap_negative_indices=False)
     return found
 
 
 def put(table: Any, rows: Any, values: Any) -> jax.Array:
     """An array [V, ...] with other values [U, ...], or one for all, in its named rows, which `take` would read."""
-    table = jnp.asarray(table)
-    rows = _int32(jnp.asarray(rows), table.shape[0])
+    table, rows = jnp.asarray(table), as_rows(rows, len(table))
     values = jnp.broadcast_to(values, (*jnp.shape(rows), *table.shape[1:])).astype(table.dtype)
     changed: jax.Array = table.at[rows].set(values, mode="drop", wrap_negative_indices=False)
     return changed
@@ -239,13 +257,6 @@ def _sums_of_runs(rows: jax.Array, run: jax.Array, values: jax.Array) -> jax.Arr
 
     found: jax.Array = jax.lax.platform_dependent(rows, run, values, cpu=serially, default=by_doubling)
     return found
-
-
-def _int32(rows: Any, height: int) -> Any:
-    if rows.dtype.itemsize < 4:
-        return rows.astype(jnp.int32)
-    # What does not fit is the number of no row.
-    return rows if rows.dtype == jnp.int32 else jnp.where(is_row(rows, height), rows, -1).astype(jnp.int32)
 
 
 def _locked(rows: Any) -> Any:

@@ -52,7 +52,7 @@ def require_exact(
         _require_fields(missed, owners, names)
         _require_wide(inner, types, owners, names)
     programs = _require_one_program(inner, types, names)
-    read = _require_rows_alone(inner, types, owners, names)
+    _require_rows_alone(inner, types, owners, names)
     if programs[0].numbers != programs[1].numbers:
         raise TypeError(
             f"rowwise: 'exact' required updates of each row of table {', '.join(map(repr, names))} that depend on that "
@@ -62,7 +62,7 @@ def require_exact(
     # Of 64 bits, as a decay may be smaller than roundings of 32.
     with jax.enable_x64(True):
         wide = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, _wide(x.dtype)), types)
-        counts = require_replayable(inner, wide, owners, read)
+        counts = require_replayable(inner, wide, owners, names)
         random = np.random.default_rng(0)
         few = {name: random.normal(size=(_ROWS, width)) for name, width in widths.items()}
         touched = (np.arange(_STEPS) < _TOUCHED)[:, None, None] * _SCALES
@@ -91,8 +91,8 @@ def require_exact(
 
 # Tables of a few rows, or what there is of each, by name.
 _Rows = dict[str, Any]
-# The rows, the leaves of the state that are theirs, and what the closed form notes.
-_Moved = tuple[_Rows, list[jax.Array], jax.Array]
+# The rows, the leaves of the state that are theirs, and what the closed form notes, float32 [4] or None.
+_Moved = tuple[_Rows, list[jax.Array], Any]
 
 
 class _Trial:
@@ -118,7 +118,7 @@ class _Trial:
         """By table and start: how far rows are from what they would be alone, and how far each's closed form is."""
 
         def begun_at(start: jax.Array) -> tuple[_Rows, _Rows]:
-            now = jnp.zeros(0) if self._missed is None else self._missed.renew(start, self._missed.begin())
+            now = None if self._missed is None else self._missed.renew(start, self._missed.begin())
             state = jax.tree.leaves(self._inner.init(self._params(few)))
             begun = few, slabs.owned([jnp.asarray(leaf) for leaf in state], self._owners), now
             numbers = start + jnp.arange(1, _STEPS + 1, dtype=start.dtype)
@@ -260,7 +260,7 @@ def _require_one_program(inner: optax.GradientTransformation, types: Any, names:
 
 def _require_rows_alone(
     inner: optax.GradientTransformation, types: Any, owners: Owners, names: tuple[str, ...]
-) -> list[bool | None]:
+) -> None:
     state, weights = flow.into_tables(inner, types, owners, names)
     before = jax.tree.leaves_with_path(jax.eval_shape(inner.init, types))
     places = [name_of(path) for path, _ in jax.tree.leaves_with_path(types)]
@@ -282,7 +282,6 @@ def _require_rows_alone(
             "rowwise: 'exact' required updates of tables that depend on no other parameter, got some that "
             f"{others[0]} changes; use mode 'lazy' or 'dense'"
         )
-    return state
 
 
 def _require_wide(inner: optax.GradientTransformation, types: Any, owners: Owners, names: tuple[str, ...]) -> None:

@@ -64,14 +64,26 @@ def into_tables(
 
 def handed_on(inner: optax.GradientTransformation, params: Any, state: Any) -> list[bool]:
     """For each leaf of the state, whether an update leaves it as it is."""
+    program, count = _of_state(inner, params, state)
+    return [after is before for before, after in zip(program.invars[:count], program.outvars, strict=True)]
+
+
+def by_themselves(inner: optax.GradientTransformation, params: Any, state: Any) -> list[bool]:
+    """For each leaf of the state, whether what it is after an update depends on nothing but what it was before."""
+    program, _ = _of_state(inner, params, state)
+    # Whether rows meet is not asked, so that no axis need be told from that of rows.
+    reached = _through(program, [{n: False} for n in range(len(program.invars))], rows=-1)
+    return [set(dependence) <= {n} for n, dependence in enumerate(reached)]
+
+
+def _of_state(inner: optax.GradientTransformation, params: Any, state: Any) -> tuple[Jaxpr, int]:
+    # The program from state, gradients and parameters to the state, and how many leaves that has.
     leaves, tree = jax.tree.flatten(state)
 
-    def update(leaves: list[Any], params: Any) -> list[Any]:
-        ones = jax.tree.map(jnp.ones_like, params)
-        return jax.tree.leaves(inner.update(ones, jax.tree.unflatten(tree, leaves), params)[1])
+    def update(leaves: list[Any], gradients: Any, params: Any) -> list[Any]:
+        return jax.tree.leaves(inner.update(gradients, jax.tree.unflatten(tree, leaves), params)[1])
 
-    program = jax.make_jaxpr(update)(leaves, params).jaxpr
-    return [after is before for before, after in zip(program.invars[: len(leaves)], program.outvars, strict=True)]
+    return jax.make_jaxpr(update)(leaves, params, params).jaxpr, len(leaves)
 
 
 def steps(program: Jaxpr) -> list[tuple[str, list[str]]]:

@@ -4,19 +4,20 @@ At a later step the rows' own state is at hand, and so are numbers that count st
 updates rest on has moved on, and there is no telling what it was.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from windownet.optim import flow, slabs
 from windownet.optim.by_path import name_of
 from windownet.optim.slabs import Owners
 
-# Any step but the first, at which a number that starts anew every few updates looks like a count.
-_STEP = 7
+# Steps at which a number is to be their count: all early ones, as one may stop or start anew, and some far ones.
+_STEPS = np.concatenate([np.arange(2**16), 2 ** np.arange(16, 31)])
 
 
 def replay(
@@ -44,7 +45,7 @@ def replay(
     """
     begun = slabs.tables(params, names)
     leaves, tree = jax.tree.flatten(state)
-    counts = counters(inner, params, state, owners)
+    counts = counters(inner, params, owners, names)
 
     def one(carry: tuple[jax.Array, dict[str, jax.Array], list[Any]]) -> Any:
         k, now, of_rows = carry
@@ -67,7 +68,7 @@ def replay(
 
 
 def require_replayable(
-    inner: optax.GradientTransformation, params: Any, owners: Owners, read: Sequence[bool | None]
+    inner: optax.GradientTransformation, params: Any, owners: Owners, names: tuple[str, ...]
 ) -> list[bool]:
     """Refuse a transformation whose missed updates cannot be known later.
 
@@ -75,46 +76,57 @@ def require_replayable(
       inner: the transformation.
       params: parameters like those that it is for; only structure, shapes and dtypes count.
       owners: of the leaves of its state.
-      read: of its leaves too, from `flow.into_tables`.
+      names: the tables'.
 
     Returns:
-      For each leaf of the state whether it counts updates.
+      As `counters`.
 
     Raises:
       TypeError: the tables' updates depend on a leaf of the state that is neither a table's, nor counts updates from
         0, nor stays as it is. Whether they do is judged by the structure of one update: a few that could be replayed,
         as of `optax.apply_every`, are refused too.
     """
+    state = jax.eval_shape(inner.init, params)
+    read, _ = flow.into_tables(inner, params, owners, names)
+    kept, alone = flow.handed_on(inner, params, state), flow.by_themselves(inner, params, state)
+    numbers = [_is_integer(leaf) and its for leaf, its in zip(jax.tree.leaves(state), alone, strict=True)]
 
-    def updated_once() -> list[tuple[Any, Any] | None]:
+    def counted() -> tuple[list[Any], list[Any]]:
         # Made in here, where those that no count rests on are never computed.
         ones = jax.tree.map(lambda x: jnp.ones(x.shape, x.dtype), params)
         leaves, tree = jax.tree.flatten(inner.init(ones))
-        later = [jnp.full_like(leaf, _STEP) if _is_integer(leaf) else leaf for leaf in leaves]
-        after = jax.tree.leaves(inner.update(ones, jax.tree.unflatten(tree, later), ones)[1])
-        return [(old, new) if _is_integer(old) else None for old, new in zip(leaves, after, strict=True)]
+
+        def updated_once(k: jax.Array) -> list[Any]:
+            pairs = zip(leaves, numbers, strict=True)
+            at = [k.astype(leaf.dtype) if is_number else leaf for leaf, is_number in pairs]
+            after = jax.tree.leaves(inner.update(ones, jax.tree.unflatten(tree, at), ones)[1])
+            return [leaf for leaf, is_number in zip(after, numbers, strict=True) if is_number]
+
+        begun = [leaf for leaf, is_number in zip(leaves, numbers, strict=True) if is_number]
+        return begun, jax.vmap(updated_once)(jnp.asarray(_STEPS))
 
     # `init` may be traced: what is compiled beforehand runs all the same.
-    found = jax.device_get(jax.jit(updated_once).lower().compile()())
-    counts = [pair is not None and tuple(map(int, pair)) == (0, _STEP + 1) for pair in found]
-    begun = jax.eval_shape(inner.init, params)
-    kept = flow.handed_on(inner, params, begun)
-    for n, (path, _) in enumerate(jax.tree.leaves_with_path(begun)):
+    begun, after = jax.device_get(jax.jit(counted).lower().compile()())
+    counting = iter([b == 0 and np.array_equal(a, _STEPS + 1) for b, a in zip(begun, after, strict=True)])
+    counts = [is_number and next(counting) for is_number in numbers]
+    for n, (path, _) in enumerate(jax.tree.leaves_with_path(state)):
         if read[n] is not None and not (owners[n] is not None or kept[n] or counts[n]):
             raise TypeError(
                 "rowwise: making up for missed updates required an inner state that, but for the tables' rows, only "
                 f"counts updates or stays as it is, got {name_of(path)}, which changes otherwise; use mode 'lazy' or "
                 "'dense'"
             )
-    return counts
+    return [is_count and how is not None for is_count, how in zip(counts, read, strict=True)]
 
 
-def counters(inner: optax.GradientTransformation, params: Any, state: Any, owners: Owners) -> list[bool]:
-    """For each leaf of the state of what `require_replayable` lets pass, whether it counts updates."""
+def counters(inner: optax.GradientTransformation, params: Any, owners: Owners, names: tuple[str, ...]) -> list[bool]:
+    """For each leaf of the state of what `require_replayable` lets pass, whether it counts the tables' updates."""
+    state = jax.eval_shape(inner.init, params)
+    read, _ = flow.into_tables(inner, params, owners, names)
     kept = flow.handed_on(inner, params, state)
     return [
-        _is_integer(leaf) and owner is None and not keep
-        for leaf, owner, keep in zip(jax.tree.leaves(state), owners, kept, strict=True)
+        _is_integer(leaf) and owner is None and not keep and how is not None
+        for leaf, owner, keep, how in zip(jax.tree.leaves(state), owners, kept, read, strict=True)
     ]
 
 

@@ -20,10 +20,11 @@ from typing import Any, Literal, NamedTuple, Self, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from windownet.autodiff import RowSparse
-from windownet.autodiff.rows import is_row, put, take, widened
+from windownet.autodiff.rows import as_rows, is_row, put, take
 from windownet.optim import slabs
 from windownet.optim.exact import require_exact
 from windownet.optim.missed import Missed
@@ -41,14 +42,14 @@ class RowwiseState(NamedTuple):
       last: for each table, int32 [V], how many updates each row has had; empty unless the mode is "exact".
       outlook: for each table, float32 [V, 4], what the closed form of missed updates noted at each row's last update;
         empty where missed updates are replayed.
-      now: float32 [4], what it noted at the last update of all; empty where missed updates are replayed.
+      now: float32 [4], what it noted at the last update of all; None where missed updates are replayed.
     """
 
     inner: Any
     step: jax.Array
     last: dict[str, jax.Array]
     outlook: dict[str, jax.Array]
-    now: jax.Array
+    now: Any
 
 
 class Rowwise(optax.GradientTransformationExtraArgs):  # type: ignore[misc]
@@ -156,16 +157,16 @@ class _Rows:
     def init(self, params: Any) -> RowwiseState:
         found, owners = slabs.tables(params, self.names), self._owners(params)
         if self.mode != "dense":
-            _require_each_step(self.inner, params)
+            _require_each_step(self.inner, params, owners)
         if self.mode == "exact" and not self.proven:
             require_exact(self.inner, self.closed, params, owners, self.names)
-        closed, lags = self.closed, self.mode == "exact"
-        now = jnp.zeros(0, jnp.float32) if closed is None else closed.begin()
+        lags, now = self.mode == "exact", None if self.closed is None else self.closed.begin()
+        noted = {} if now is None else {name: jnp.tile(now, (table.shape[0], 1)) for name, table in found.items()}
         return RowwiseState(
             inner=self.inner.init(params),
             step=jnp.zeros((), jnp.int32),
             last={name: jnp.zeros(table.shape[0], jnp.int32) for name, table in found.items()} if lags else {},
-            outlook={name: jnp.tile(now, (table.shape[0], 1)) for name, table in found.items()} if closed else {},
+            outlook=noted,
             now=now,
         )
 
@@ -174,6 +175,7 @@ class _Rows:
     ) -> tuple[Any, RowwiseState]:
         if params is None:
             raise ValueError("rowwise: update needs params")
+        self._require_own(state)
         names = self.names
         sparse = _gradients(updates, params, names)
         step = state.step + 1
@@ -181,7 +183,6 @@ class _Rows:
             dense = slabs.replace(updates, {name: g.to_dense() for name, g in sparse.items()})
             updates, inner_state = self.inner.update(dense, state.inner, params, **extra)
             return updates, state._replace(inner=inner_state, step=step)
-        self._require_own(state)
         merged = {name: g.merged() for name, g in sparse.items()}
         rows = {name: g.rows for name, g in merged.items()}
         found, owners = slabs.tables(params, names), self._owners(params, state)
@@ -207,11 +208,11 @@ class _Rows:
         if not isinstance(rows, Mapping) or set(rows) != set(names):
             came = f"those of {sorted(rows)}" if isinstance(rows, Mapping) else f"{type(rows).__name__}"
             raise ValueError(f"rowwise: touch needs {{table: rows}} of the tables {sorted(names)}, got {came}")
+        self._require_own(state)
         if self.mode != "exact":
             return params, state
-        self._require_own(state)
-        given = {name: _numbers(name, rows[name]) for name in names}
         found, owners = slabs.tables(params, names), self._owners(params, state)
+        given = {name: _numbers(name, rows[name], len(found[name])) for name in names}
         values = {name: take(table, given[name]) for name, table in found.items()}
         states = slabs.map_owned(state.inner, owners, lambda leaf, owner: take(leaf, given[owner.table]))
         outlook = {name: take(state.outlook[name], given[name]) for name in state.outlook}
@@ -244,12 +245,14 @@ class _Rows:
         return self.touch(params, state, {name: jnp.arange(table.shape[0]) for name, table in found.items()})
 
     def skip(self, state: RowwiseState) -> RowwiseState:
+        self._require_own(state)
         return state._replace(
             last={name: jnp.full_like(last, state.step) for name, last in state.last.items()},
             outlook={name: jnp.broadcast_to(state.now, outlook.shape) for name, outlook in state.outlook.items()},
         )
 
     def renew(self, state: RowwiseState) -> RowwiseState:
+        self._require_own(state)
         if self.closed is None:
             return state
         return self.skip(state._replace(now=self.closed.renew(state.step, state.now)))
@@ -267,7 +270,7 @@ class _Rows:
         state = state._replace(inner=inner_state)
         if self.mode != "exact":
             return state
-        counts = counters(self.inner, params, inner_state, self._owners(params))
+        counts = counters(self.inner, params, self._owners(params), self.names)
         pairs = zip(jax.tree.leaves(inner_state), counts, strict=True)
         done = {int(leaf) for leaf, is_count in pairs if is_count}
         if len(done) > 1:
@@ -295,7 +298,7 @@ class _Rows:
                 f"rowwise: required the RowwiseState that `init` began, got {type(state).__name__}; of a chain or a "
                 "multi_transform give this transformation's own part of the state"
             )
-        came = (bool(state.last), bool(state.now.size))
+        came = (bool(state.last), state.now is not None)
         if came != (required := (self.mode == "exact", self.closed is not None)):
             of = {(False, False): "'lazy' or 'dense'", (True, False): "'exact'", (True, True): "'exact' with `missed`"}
             raise ValueError(
@@ -317,26 +320,28 @@ def _require_shapes(found: Mapping[str, Any], state: RowwiseState, owners: slabs
             )
 
 
-def _require_each_step(inner: optax.GradientTransformation, params: Any) -> None:
+def _require_each_step(inner: optax.GradientTransformation, params: Any, owners: slabs.Owners) -> None:
     keeps = (optax.MultiStepsState, optax.ApplyEvery)
-    state = jax.eval_shape(inner.init, params)
-    if any(isinstance(part, keeps) for part in jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, keeps))):
-        raise TypeError(
-            "rowwise: required an inner transformation that lets rows go on at each step, got optax.MultiSteps or "
-            "apply_every, which would keep the gradients of rows that the step of their update does not touch; sum the "
-            "`RowSparse` gradients of several batches by +, or use mode 'dense'"
-        )
+    owned = iter(owners)
+    parts = jax.tree.leaves(jax.eval_shape(inner.init, params), is_leaf=lambda x: isinstance(x, keeps))
+    for part in parts:
+        of_tables = [next(owned) for _ in jax.tree.leaves(part)]
+        if isinstance(part, keeps) and any(of_tables):
+            raise TypeError(
+                "rowwise: required an inner transformation that lets rows go on at each step, got optax.MultiSteps or "
+                "apply_every, which would keep the gradients of rows that the step of their update does not touch; sum "
+                "the `RowSparse` gradients of several batches by +, or use mode 'dense'"
+            )
 
 
-def _numbers(name: str, rows: Any) -> jax.Array:
-    rows = jnp.asarray(rows)
+def _numbers(name: str, rows: Any, height: int) -> jax.Array:
+    rows = rows if isinstance(rows, jax.Array) else np.asarray(rows)
     if rows.ndim != 1 or not jnp.issubdtype(rows.dtype, jnp.integer):
         raise TypeError(
             f"rowwise: touch required rows of table {name!r} to be int [U], got {rows.dtype}{list(rows.shape)}; "
             "give the row numbers raveled"
         )
-    found: jax.Array = widened(rows)
-    return found
+    return as_rows(rows, height)
 
 
 def _gradients(updates: Any, params: Any, names: tuple[str, ...]) -> dict[str, RowSparse]:

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from windownet.autodiff.graph import Cotangent, Op
 from windownet.autodiff.rows import RowSparse, sum_by_row, take
@@ -53,8 +54,9 @@ embed = Op("embed", _embed, _embed_vjp)
 
 def _within(ids: jax.Array, height: int) -> jax.Array:
     # As int32, which jax makes of indices by dropping bits: of wide ids the row beyond the ends must be known before.
-    ids = jnp.asarray(ids)
-    return (ids if ids.dtype.itemsize < 4 or ids.dtype == jnp.int32 else jnp.clip(ids, 0, height - 1)).astype(jnp.int32)
+    ids = ids if isinstance(ids, jax.Array) else np.asarray(ids)
+    narrow = ids.dtype.itemsize < 4 or ids.dtype == np.int32
+    return jnp.asarray(ids if narrow else ids.clip(0, max(height - 1, 0)), jnp.int32)
 
 
 def _require_table(name: str, table: jax.Array, ids: jax.Array) -> None:

@@ -72,7 +72,7 @@ class Differences:
         self._done = self._planned = 0
         self._theta = flat(problem.leaves)
         self._offsets = np.cumsum([0, *(x.size for x in problem.leaves)])
-        self._usual = [_usual(x) for x in problem.leaves]
+        self._usual = [usual_size(x) for x in problem.leaves]
         self.length = self._theta.size + self._g.size
         self._rows = max(1, min(_ROWS_A_CALL, _VALUES_A_CALL // max(self.length, 1)))
         # A small problem is vectorised; a network runs one displacement after the other, which is faster there.
@@ -195,7 +195,8 @@ class Differences:
         return over(displaced)((index, values, s))
 
 
-def _usual(x: Floats) -> float:
+def usual_size(x: Floats) -> float:
+    """How large the numbers of a leaf are that are not zero."""
     # The median, which a few huge numbers do not move; of nothing but zeros nothing is known.
     sizes = np.abs(x[np.isfinite(x) & (x != 0)])
     return float(np.median(sizes)) if sizes.size else 1.0

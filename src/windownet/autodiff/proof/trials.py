@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from windownet.autodiff.proof.differences import usual_size
 from windownet.autodiff.proof.duties import LINEAR, Compiled, broken, same, worst_entry
 from windownet.autodiff.proof.leaves import Gradients
 from windownet.autodiff.proof.problem import (
@@ -49,7 +50,7 @@ def transformed(
     a, b = (float(rng.choice([-1, 1]) * rng.uniform(500, 2000)) for _ in range(2))
     combined = [a * x + b * y for x, y in zip(g, other, strict=True)]
     # The last call is at another point, so that a batch is not one call repeated.
-    elsewhere = [x * (1 + 0.1 * rng.standard_normal(x.shape)) for x in problem.leaves]
+    elsewhere = [_moved(x, rng) for x in problem.leaves]
     leaves = [problem.leaves, problem.leaves, problem.leaves, elsewhere]
     calls = (
         [np.stack(x) for x in zip(*leaves, strict=True)],
@@ -116,6 +117,12 @@ def _elsewhere(
     hand = [np.where(ok, x, y) for ok, x, y in zip(agreed, hand, expected, strict=True)]
     tolerances = [exact_tolerance(*x) for x in zip(hand, expected, moved, gradients.natural, strict=True)]
     return worst_entry(ELSEWHERE, problem, hand, expected, tolerances)
+
+
+def _moved(x: Floats, rng: np.random.Generator) -> Floats:
+    # Zeros too, or a rule that is right only there, as of a bias or a weight that begins as zero, would pass.
+    by = 0.1 * rng.standard_normal(x.shape)
+    return np.where(x == 0, usual_size(x) * by, x * (1 + by))
 
 
 def _stacked(x: Any, times: int) -> Any:
