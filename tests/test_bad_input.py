@@ -349,7 +349,29 @@ def test_output_that_cannot_be_written_is_answered(finished):
     with open("/dev/full", "wb") as full:  # noqa: PTH123
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, env=buffered, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr == "windownet: input or output: No space left on device\n"
+    assert done.stderr == (
+        "windownet: standard input or output: No space left on device; see what it is connected to\n"
+    )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_run_is_not_lost_where_nobody_can_be_told_of_it(corpus):
+    command = [*COMMAND, "train", corpus / "tiny.toml", f"data.root={corpus}", "--run-dir", corpus / "run"]
+    with open("/dev/full", "wb") as full:  # noqa: PTH123
+        done = subprocess.run([*command, "--quiet"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert artifact.load(corpus / "run")
+
+
+DEEP = "[" * 5000
+
+
+@pytest.mark.parametrize("text", ["1" * 5000, DEEP, "{a=" * 5000])
+def test_toml_that_python_does_not_read(corpus, text):
+    (corpus / "odd.toml").write_text(f"[train]\nepochs = {text}\n")
+    assert answer(invoke("config", corpus / "odd.toml")).startswith(f"{corpus / 'odd.toml'}: required TOML; ")
+    given = answer(invoke("config", corpus / "tiny.toml", f"train.epochs={text}"))
+    assert given.startswith("argument 'train.epochs=")
 
 
 @pytest.mark.parametrize("verb", ["tag", "evaluate"])

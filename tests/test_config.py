@@ -419,8 +419,11 @@ def test_a_key_that_has_no_curve_is_answered_with_the_nearest_that_may():
 def test_every_number_of_a_step_but_the_rate_may_have_a_curve():
     scalars = {key for key, field in FIELDS.items() if float in (field.annotation, *typing.get_args(field.annotation))}
     sections = ("words.", "regularization.", "optimizer.")
-    expected = {key for key in scalars if key.startswith(sections)} - {"optimizer.learning_rate"} | {"train.average"}
-    assert set(SCHEDULABLE) == expected
+    expected = {key for key in scalars if key.startswith(sections)} | {"train.average"}
+    # The rate has the schedule itself; the other is used before the first step alone.
+    assert set(SCHEDULABLE) == expected - {"optimizer.learning_rate", "optimizer.accumulator"}
+    message = refusal(['schedule.others={"optimizer.learning_rate" = {}}'])
+    assert message.endswith("the rate follows the section [schedule] itself; set schedule.name")
 
 
 def test_a_factor_of_the_rate_may_have_a_curve_where_there_is_one():

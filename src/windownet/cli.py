@@ -58,7 +58,9 @@ def _answered() -> Iterator[None]:
             raise Exit(0) from None
         raise
     except OSError as error:
-        click.echo(f"windownet: {error.filename or 'input or output'}: {error.strerror or error}", err=True)
+        place = error.filename or "standard input or output"
+        advice = "check that it is there, and who may use it" if error.filename else "see what it is connected to"
+        click.echo(f"windownet: {place}: {error.strerror or error}; {advice}", err=True)
         streams.let_go_of_output()
         raise Exit(2) from None
     except Exception as error:

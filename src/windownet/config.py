@@ -56,7 +56,8 @@ def read(path: str | Path) -> dict[str, Any]:
         raise InputError(
             f"{path}:{line}: required UTF-8 text, got byte {error.object[error.start]:#04x}; save it as UTF-8"
         ) from None
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
+        # Not only TOMLDecodeError: Python reads no number of thousands of digits, and no list in thousands of others.
         raise InputError(f"{path}: required TOML; {error}") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}; check who may read it") from None
@@ -142,7 +143,7 @@ def _example(schema: type[Schema]) -> str:
 def _value(text: str, annotation: Any) -> Any:
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return _bare_list(text) if get_origin(annotation) is tuple else text
     # A file may be called 2017.
     if annotation == tuple[str, ...] and isinstance(value, list) and not all(isinstance(item, str) for item in value):

@@ -151,7 +151,7 @@ def test_bad_lines_and_words_that_come_again(tmp_path):
 def test_numbers_are_checked_of_words_that_were_not_asked_for(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("tv 1 0\ntelly 1 nan\nradio 0 1\n")
-    assert f"{path}:2: required finite numbers, got nan for 'telly'" in neighbours(path, "tv").stderr
+    assert f"{path}:2: required finite numbers of float32, got nan for 'telly'" in neighbours(path, "tv").stderr
     assert neighbours(path, "tv", "--skip-bad-lines").stdout == "tv\n   0.0000  radio\n"
 
 

@@ -1,3 +1,5 @@
+import unicodedata
+
 import pytest
 from hypothesis import given, settings, strategies as st
 
@@ -33,6 +35,24 @@ from windownet.data.tokens import tokenize
             "\u4e2d\u6587|na\u00efve|\u00c9mile|next|one|two",
         ),
         ("\U0001f600ok\u200b!", "\U0001f600|ok|\u200b|!"),
+        # Vowel signs and other marks on letters are characters of their own, as are joiners.
+        (
+            "\u0939\u093f\u0928\u094d\u0926\u0940 \u092d\u093e\u0937\u093e",
+            "\u0939\u093f\u0928\u094d\u0926\u0940|\u092d\u093e\u0937\u093e",
+        ),
+        ("\u0e17\u0e35\u0e48\u0e19\u0e35\u0e48!", "\u0e17\u0e35\u0e48\u0e19\u0e35\u0e48|!"),
+        (
+            "\u0627\u0644\u0639\u064e\u0631\u064e\u0628\u0650\u064a\u0651 #\u05e9\u05c1\u05dc",
+            "\u0627\u0644\u0639\u064e\u0631\u064e\u0628\u0650\u064a\u0651|#\u05e9\u05c1\u05dc",
+        ),
+        ("\u0645\u06cc\u200c\u062e a\u00adb", "\u0645\u06cc\u200c\u062e|a\u00adb"),
+        ("a 1\ufe0f\u20e3 \u2764\ufe0fb", "a|1\ufe0f\u20e3|\u2764\ufe0f|b"),
+        (
+            "\U0001f468\u200d\U0001f469\u200d\U0001f467\U0001f44d\U0001f3fd",
+            "\U0001f468\u200d\U0001f469\u200d\U0001f467|\U0001f44d\U0001f3fd",
+        ),
+        ("\U0001f1e9\U0001f1ea\U0001f1eb\U0001f1f7", "\U0001f1e9\U0001f1ea|\U0001f1eb\U0001f1f7"),
+        ("\u0301a\u200d!", "\u0301|a\u200d|!"),
         (" \t ", ""),
         ("", ""),
     ],
@@ -41,11 +61,35 @@ def test_the_rule(text, words):
     assert [token.text for token in tokenize(text)] == (words.split("|") if words else [])
 
 
+def test_normal_forms_make_the_same_words():
+    text = "Marie Nguy\u1ec5n, \u00c9. Zola, na\u00efve-\u00e9t\u00e9 d\u2019\u00e9tat 3\u00e8me @caf\u00e9 caf\u00e9's"
+    apart = [unicodedata.normalize("NFC", token.text) for token in tokenize(unicodedata.normalize("NFD", text))]
+    assert apart == [token.text for token in tokenize(text)]
+
+
 @settings(deadline=None)
 @given(
     st.lists(
         st.sampled_from(
-            ["a", "U.S.", "n't", "'s", "\u2019", "-", ".", "&", "1", ",", "@", "www.", "http://", " ", "\t"]
+            [
+                "a",
+                "U.S.",
+                "n't",
+                "'s",
+                "\u2019",
+                "-",
+                ".",
+                "&",
+                "1",
+                ",",
+                "@",
+                "www.",
+                "http://",
+                " ",
+                "\t",
+                "\u0301",
+                "\u200d",
+            ]
         )
         | st.text(max_size=3)
     ).map("".join)

@@ -218,9 +218,9 @@ BAD = f"; correct it, or {SKIP}"
         (b"x 1 2,5 3", "required a number, got '2,5' for 'x'"),
         (b"x 1 2 3x", "required a number, got '3x' for 'x'"),
         (b"x 1 2 0x10", "required a number, got '0x10' for 'x'"),
-        (b"x 1 nan 3", "required finite numbers, got nan for 'x'"),
-        (b"x 1 2 -Infinity", "required finite numbers, got -inf for 'x'"),
-        (b"x 1 2 1e39", "required finite numbers, got inf for 'x'"),
+        (b"x 1 nan 3", "required finite numbers of float32, got nan for 'x'"),
+        (b"x 1 2 -Infinity", "required finite numbers of float32, got -inf for 'x'"),
+        (b"x 1 2 1e39", "required finite numbers of float32, got inf for 'x'"),
         (b"x\xff 1 2 3", "required a word in UTF-8, got byte 0xff in 'x\\\\xff'"),
     ],
 )
@@ -332,7 +332,7 @@ def test_bad_records_of_binary(tmp_path):
     matrix[1, 3] = np.nan
     data = binary("abc", matrix)
     path = saved(tmp_path, "a.bin", data)
-    assert message(read, path) == f"{path}: record 2: required finite numbers, got nan for 'b'{BAD}"
+    assert message(read, path) == f"{path}: record 2: required finite numbers of float32, got nan for 'b'{BAD}"
     assert read(path, skip_bad=True).words == ("a", "c")
     path = saved(tmp_path, "a.bin", binary("abc", np.ones((3, 5), np.float32)).replace(b"b ", b"\xe9 "))
     assert f"{path}: record 2: required a word in UTF-8, got byte 0xe9" in message(read, path)
@@ -476,7 +476,7 @@ def test_format_can_be_named(tmp_path):
         (np.array(ROWS), b"a\nb\nc\nd", "required a word for each of its 3 rows, got 4 words"),
         (np.array(ROWS), b"a\n\nc\n", " row 2: required a word before the numbers, got none"),
         (np.array(ROWS), b"a\n\xff\nc\n", " row 2: required a word in UTF-8, got byte 0xff"),
-        (np.array([[1e39], [0], [0]]), b"a\nb\nc\n", " row 1: required finite numbers, got inf for 'a'"),
+        (np.array([[1e39], [0], [0]]), b"a\nb\nc\n", " row 1: required finite numbers of float32, got inf for 'a'"),
         (np.array(ROWS, object), b"a\nb\nc\n", "required an array of numbers, got Python objects in a pickle"),
         (
             np.ones(3),

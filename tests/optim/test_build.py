@@ -20,12 +20,12 @@ from windownet.schema.training import OptimizerConfig
 
 RATE, DECAY = 0.03, 0.1
 # Every number differs from its default, so that one that is not handed on shows.
-NUMBERS = {"learning_rate": RATE, "momentum": 0.7, "decay": 0.8, "b1": 0.8, "b2": 0.95, "eps": 1e-3}
+NUMBERS = {"learning_rate": RATE, "momentum": 0.7, "accumulator": 0.2, "decay": 0.8, "b1": 0.8, "b2": 0.95, "eps": 1e-3}
 EXPECTED = {
     "sgd": lambda c, rate: optax.sgd(rate),
     "momentum": lambda c, rate: optax.sgd(rate, momentum=c.momentum),
     "nesterov": lambda c, rate: optax.sgd(rate, momentum=c.momentum, nesterov=True),
-    "adagrad": lambda c, rate: optax.adagrad(rate, eps=c.eps),
+    "adagrad": lambda c, rate: optax.adagrad(rate, c.accumulator, c.eps),
     "rmsprop": lambda c, rate: optax.rmsprop(rate, decay=c.decay, eps=c.eps),
     "adadelta": lambda c, rate: optax.adadelta(rate, rho=c.decay, eps=c.eps),
     "adam": lambda c, rate: optax.adam(rate, c.b1, c.b2, c.eps),
@@ -61,7 +61,7 @@ def direction(name: str, g: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
     """What the rate is multiplied with, gradient by gradient, as the optimizer's paper has it."""
     m = v = x = np.zeros(3)
     if name == "adagrad":
-        v = v + 0.1  # optax begins there
+        v = v + NUMBERS["accumulator"]
     mu, rho, b1, b2, eps = (NUMBERS[key] for key in ("momentum", "decay", "b1", "b2", "eps"))
     for t, now in enumerate(g, start=1):
         match name:

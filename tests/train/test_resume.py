@@ -182,10 +182,33 @@ def test_damage_costs_one_checkpoint_and_no_bit(cut: Path, whole: Path, tmp_path
 
 def test_before_the_first_checkpoint_a_run_begins_anew(whole: Path, tmp_path: Path) -> None:
     prepared = make(tmp_path, train={"checkpoint_every": 1e9})
-    cut_off(prepared, tmp_path / "run", 6)
+    cut_off(prepared, tmp_path / "run", 1)
     _, text = run(prepared, tmp_path / "run", resume=True)
     assert f"{tmp_path / 'run'}: there is no checkpoint yet; beginning with the first step" in text
     assert outcome(tmp_path / "run")["records"] == outcome(whole / "run")["records"]
+
+
+def test_epochs_without_a_checkpoint_are_told_and_trained_again(whole: Path, tmp_path: Path) -> None:
+    prepared = make(tmp_path, train={"checkpoint_every": 1e9})
+    cut_off(prepared, tmp_path / "run", "epoch 2")
+    (tmp_path / "run" / "environment.json").write_text("")
+    _, text = run(prepared, tmp_path / "run", resume=True)
+    assert "there is no checkpoint (train.checkpoint_every = 1e+09 s), though epochs were finished; all 2 are" in text
+    assert outcome(tmp_path / "run")["records"] == outcome(whole / "run")["records"]
+
+
+def test_without_a_checkpoint_data_must_be_those_of_the_run_too(tmp_path: Path) -> None:
+    prepared = make(tmp_path, train={"checkpoint_every": 1e9})
+    cut_off(prepared, tmp_path / "run", 2)
+    path = tmp_path / "run" / "environment.json"
+    then = json.loads(path.read_text())
+    path.write_text(json.dumps({**then, "data": {**then["data"], "dev": "0"}}))
+    with pytest.raises(InputError, match=rf"{path}: required the dev data \(data\.dev\) that the run began with, got"):
+        run(prepared, tmp_path / "run", resume=True)
+    assert json.loads(path.read_text())["data"]["dev"] == "0"
+    path.write_text(json.dumps({"seed": 0}))
+    with pytest.raises(InputError, match=rf"{path}: required the fingerprints of the run's data, got a file without"):
+        run(prepared, tmp_path / "run", resume=True)
 
 
 @pytest.mark.parametrize(
@@ -316,7 +339,7 @@ def test_another_processor_is_warned_of(cut: Path, tmp_path: Path, monkeypatch: 
 def test_a_half_deleted_run_is_refused_before_anything_is_trained(cut: Path, tmp_path: Path) -> None:
     folder = copied(cut, tmp_path)
     shutil.rmtree(folder / "model")
-    with pytest.raises(InputError, match="model: required a run or model folder, found nothing there"):
+    with pytest.raises(InputError, match=r"model: required the model of epoch 1, .* found nothing there; restore"):
         run(make(cut), folder, resume=True)
     folder = copied(cut, tmp_path / "again")
     (folder / "environment.json").unlink()
@@ -405,6 +428,18 @@ def test_a_full_disk_stops_the_run(whole: Path, tmp_path: Path, monkeypatch: pyt
     assert not (folder / "checkpoints" / ".new").exists()
     run(prepared, tmp_path / "run", resume=True)
     assert outcome(tmp_path / "run")["records"] == outcome(whole / "run")["records"]
+
+
+def test_a_folder_that_is_gone_is_told(tmp_path: Path) -> None:
+    prepared = make(tmp_path)
+    moved = At("epoch 2", lambda: (tmp_path / "run").rename(tmp_path / "moved"))
+    message = (
+        rf"{tmp_path / 'run'}: required the run's folder, found nothing there: it was moved or deleted in epoch \d"
+    )
+    with pytest.raises(InputError, match=message):
+        run(prepared, tmp_path / "run", at=moved)
+    (tmp_path / "moved").rename(tmp_path / "run")
+    run(prepared, tmp_path / "run", resume=True)
 
 
 def test_a_backward_clock_does_no_harm(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,11 @@
 """The verbs about configs, as a person meets them."""
 
+import errno
+import io
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -49,6 +52,25 @@ def test_init_answers_what_it_cannot_do(tmp_path):
     )
     assert "required one of cs224d, cs224n-a3, senna-wll" in invoke("init", tmp_path / "b", "--preset", "x").stderr
     assert not (tmp_path / "b").exists()
+
+
+def test_init_leaves_nothing_where_the_disk_is_full(tmp_path, monkeypatch):
+    class Full(io.StringIO):
+        def flush(self):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    def opened(self, *arguments, **options):
+        if self.name != "new.toml":
+            return own(self, *arguments, **options)
+        own(self, *arguments, **options).close()
+        return Full()
+
+    own = Path.open
+    monkeypatch.setattr(Path, "open", opened)
+    result = invoke("init", tmp_path / "new.toml")
+    message = f"windownet: {tmp_path / 'new.toml'}: cannot be written: No space left on device; name another file\n"
+    assert (result.exit_code, result.stderr) == (2, message)
+    assert not list(tmp_path.iterdir())
 
 
 def test_config_prints_what_trains_the_same(config, tmp_path):

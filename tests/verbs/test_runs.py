@@ -160,6 +160,20 @@ def test_a_run_with_an_odd_config_is_passed_over(tmp_path: Path, config: bytes |
     assert result.stderr.startswith(f"warning: {place}: {message}")
 
 
+@pytest.mark.parametrize("lost", ["config.toml", "metrics.jsonl"])
+def test_a_run_that_lost_a_file_is_told(tmp_path: Path, lost: str) -> None:
+    write(tmp_path / "good", [epoch(1, 60.0)])
+    odd = write(tmp_path / "odd", [epoch(1, 70.0)])
+    (odd / lost).unlink()
+    assert invoke("runs", tmp_path).stderr == ""
+    (odd / "model").mkdir()
+    result = invoke("runs", tmp_path)
+    assert ("good" in result.stdout, result.exit_code) == (True, 0)
+    assert (
+        result.stderr == f"warning: {odd / lost}: required in a run folder, found none; restore it, or delete the run\n"
+    )
+
+
 def test_where_all_runs_are_odd_nothing_else_is_said(tmp_path: Path) -> None:
     odd = write(tmp_path / "odd", []) / "metrics.jsonl"
     odd.unlink()

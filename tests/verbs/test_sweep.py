@@ -176,6 +176,26 @@ def test_a_file_stays_whole_where_the_disk_is_full(tmp_path: Path, monkeypatch: 
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"[1]"]
 
 
+def test_where_the_file_cannot_be_written_the_runs_go_on_and_are_told(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "runs.json"
+
+    def write(file: Path, text: str) -> None:
+        raise InputError(f"{file}: cannot be written: No space left on device; name another file")
+
+    monkeypatch.setattr(written, "write", write)
+    result = sweep(config, "train.epochs=1", "model.hidden=[4],[5]", "--json", file)
+    assert result.exit_code == 2
+    assert [row[:1] for row in cells(result)[2:]] == [["[4]"], ["[5]"]]
+    *warnings, last = [line for line in result.stderr.splitlines() if "cannot be written" in line]
+    assert all(line.endswith("the runs go on, and it is tried again behind the last") for line in warnings)
+    assert (len(warnings), last) == (
+        2,
+        f"windownet: {file}: cannot be written: No space left on device; name another file",
+    )
+
+
 @pytest.mark.skipif(not Path("/dev/fd").is_dir(), reason="this system does not name what is open")
 def test_a_pipe_gets_all_runs_once(config: Path) -> None:
     end, pipe = os.pipe()

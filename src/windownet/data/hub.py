@@ -118,7 +118,9 @@ def _load(source: str, options: dict[str, Any]) -> Any:
                 f"{source}: required a data set without a loading script ({_one_line(error)}): datasets >= 4 refuses "
                 "them; use a script-free copy such as lhoestq/conll2003"
             ) from error
-        raise InputError(f"{source}: required a data set to read, got: {_one_line(error)}") from error
+        raise InputError(
+            f"{source}: required a data set to read, got: {_one_line(error)}; mend the file, or name another"
+        ) from error
 
 
 @contextlib.contextmanager

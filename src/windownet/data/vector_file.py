@@ -182,7 +182,7 @@ class VectorFile:
             for row, n in enumerate(read):
                 word, fault = chunk.words[n], faults.get(row)
                 if not finite[row]:
-                    fault = f"required finite numbers, got {matrix[row][~np.isfinite(matrix[row])][0]}"
+                    fault = f"required finite numbers of float32, got {matrix[row][~np.isfinite(matrix[row])][0]}"
                 if fault:
                     self._reading.bad(f"{fault} for {shorten(word.encode())}", chunk.records[n])
                 elif n not in chosen:

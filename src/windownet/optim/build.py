@@ -117,7 +117,7 @@ def _direction(config: OptimizerConfig) -> optax.GradientTransformation:
         case "nesterov":
             return optax.trace(config.momentum, nesterov=True)
         case "adagrad":
-            return optax.scale_by_rss(eps=config.eps)
+            return optax.scale_by_rss(config.accumulator, config.eps)
         case "rmsprop":
             return optax.scale_by_rms(decay=config.decay, eps=config.eps)
         case "adadelta":

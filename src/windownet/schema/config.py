@@ -51,6 +51,8 @@ class Config(Schema):
         for key, curve in self.schedule.others.items():
             place = f"schedule.others.{key}"
             if key not in schedulable:
+                if key == "optimizer.learning_rate":
+                    raise ValueError(f"{place}: the rate follows the section [schedule] itself; set schedule.name")
                 near = difflib.get_close_matches(key, schedulable, n=1, cutoff=0.5)
                 raise ValueError(
                     f"{place}: required one of {', '.join(schedulable)}, got {key!r}; "

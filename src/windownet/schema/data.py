@@ -32,7 +32,9 @@ class DataConfig(Section):
     word_column: int = Field(0, description="columns: number of the word's column from 0; negative: from the end")
     tag_column: int = Field(-1, description="columns: number of the tag's column from 0; negative: from the end")
     separator: Separator = Field("whitespace", description="columns: what parts them")
-    comment: str = Field("", description="columns: lines that begin with this are comments; empty: there are none")
+    comment: str = Field(
+        "", description="columns: lines that begin with this are comments (hashtags too, where it is #); empty: none"
+    )
     document_marker: str = Field("-DOCSTART-", description="columns: a row with this word parts documents")
     empty_word: str = Field("", description="stands for a word of nothing but blanks; empty: such a word is an error")
     dataset: str = Field("", description="hub: name of the data set, such as tomaarsen/conll2003")

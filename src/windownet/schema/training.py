@@ -48,6 +48,7 @@ class OptimizerConfig(Section):
     ] = Field("adam", description="which one; adam and adamw are the same, since weight_decay is decoupled in all")
     learning_rate: float = Field(1e-3, gt=0, description="peak rate; the schedule scales it")
     momentum: Rate = Field(0.9, description="momentum, nesterov: share of the last update kept")
+    accumulator: float = Field(0.0, ge=0, description="adagrad: its sums of squares before the first step")
     decay: Rate = Field(0.9, description="rmsprop, adadelta: decay of the mean squares")
     b1: Rate = Field(0.9, description="adam, adamw, nadam, radam, lion: decay of the mean; lion: in the update")
     b2: Rate = Field(

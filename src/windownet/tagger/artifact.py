@@ -126,7 +126,11 @@ def load(folder: Path) -> Artifact:
     """
     if (folder / "model").is_dir() and not (folder / _WEIGHTS).exists():
         folder = folder / "model"
-    if not any((folder / name).exists() for name in (_WEIGHTS, _VOCABULARY, _TAGS)):
+    try:
+        none = not any((folder / name).exists() for name in (_WEIGHTS, _VOCABULARY, _TAGS))
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be read: {error.strerror}; check who may read it") from None
+    if none:
         if (vectors := folder / _WORD_VECTORS).exists():
             raise InputError(
                 f"{folder}: required a run or model of a tagger, found one of word vectors; "

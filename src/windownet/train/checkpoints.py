@@ -14,7 +14,7 @@ from windownet.metrics import METRICS
 from windownet.resume import CONFIG
 from windownet.schema.config import Config
 from windownet.tagger import artifact
-from windownet.train.environment import require_same_data
+from windownet.train.environment import noted, require_same_data
 from windownet.train.log import RunLog
 
 # Fields that no bit of a run depends on. Where files lie is free because what is in them is compared.
@@ -105,7 +105,9 @@ class Checkpoints:
         """
         if (found := checkpoint.load(self._folder, self._log.warn)) is None:
             require_own_folder(self._run, self._config, begun=True)
-            self._log.say(f"{self._run}: there is no checkpoint yet; beginning with the first step")
+            path = self._run / run_folder.ENVIRONMENT
+            require_same_data(path, noted(path), environment["data"])
+            self._log.say(f"{self._run}: {self._none_yet()}; beginning with the first step")
             return None
         then = found.about
         resume.require_same_config(found.path, then["config"], self._config.model_dump(mode="json"), FREE)
@@ -116,10 +118,24 @@ class Checkpoints:
             artifact.put_back(self._run / name)
         if found.about["progress"]["best_epoch"]:
             # A run is not gone on with for hours only to find at its end that its best model is lost.
-            artifact.load(self._run / run_folder.BEST)
+            if not (best := self._run / run_folder.BEST).exists():
+                raise InputError(
+                    f"{best}: required the model of epoch {found.about['progress']['best_epoch']}, the run's best so "
+                    "far, found nothing there; restore it, or begin a new run"
+                )
+            artifact.load(best)
         self.step = found.step
         self._log.say(f"going on after step {found.step:,}, in epoch {found.about['progress']['epoch']}; {found.path}")
         return found
+
+    def _none_yet(self) -> str:
+        every = self._config.train.checkpoint_every
+        if (epoch := metrics.last(self._run / METRICS, "epoch")) is None:
+            return "there is no checkpoint yet"
+        return (
+            f"there is no checkpoint (train.checkpoint_every = {every:g} s), though epochs were finished; all "
+            f"{epoch.number('epoch', whole=True):,} are trained again, to the same bits"
+        )
 
     def delete(self) -> None:
         """Delete all: a run that has finished needs none."""

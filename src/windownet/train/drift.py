@@ -4,7 +4,6 @@ A word that no training window holds stays where it was while its former neighbo
 left behind by TV and telly. What training began with is not kept but computed again, from the run's config.
 """
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -127,16 +126,8 @@ def of_run(artifact: Artifact, words: int) -> Drift:
 
 
 def _require_same_data(path: Path, prepared: Prepared) -> None:
-    try:
-        then = json.loads(path.read_bytes())["data"]
-        # What a model is scored on has no part in how its words moved.
-        required = {name: then[name] for name in ("train", "vocabulary", "tags", "vectors")}
-    except FileNotFoundError:
-        return
-    except (ValueError, KeyError, TypeError):
-        raise InputError(
-            f"{path}: required the fingerprints of the run's data, got a file without them; restore it"
-        ) from None
+    # What a model is scored on has no part in how its words moved.
+    required = {name: digest for name, digest in environment.noted(path).items() if name not in ("dev", "test")}
     environment.require_same_data(path, required, environment.fingerprints(prepared))
 
 

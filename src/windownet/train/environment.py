@@ -1,6 +1,7 @@
 """What a run ran on and with: its machine, seed, state of the source, fingerprints of the data."""
 
 import hashlib
+import json
 import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -39,6 +40,28 @@ def describe(prepared: Prepared) -> dict[str, Any]:
         "git": _commit(Path(windownet.__file__)),
         "data": fingerprints(prepared),
     }
+
+
+def noted(path: Path) -> dict[str, str | None]:
+    """The fingerprints of a run's data in its `environment.json`; none where there is no such file.
+
+    Raises:
+      InputError: the file does not have them.
+    """
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        return {}
+    if not text:
+        # The process ended when it had made the file, and not yet written it.
+        return {}
+    try:
+        data = json.loads(text)["data"]
+        return {name: data[name] for name in _WHAT}
+    except (ValueError, KeyError, TypeError):
+        raise InputError(
+            f"{path}: required the fingerprints of the run's data, got a file without them; restore it"
+        ) from None
 
 
 def require_same_data(source: Path, required: Mapping[str, str | None], came: Mapping[str, str | None]) -> None:

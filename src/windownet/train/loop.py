@@ -124,6 +124,11 @@ class _Run:
         except OSError as error:
             if error is self._log.foreign:
                 raise
+            if not self._folder.exists():
+                raise InputError(
+                    f"{self._folder}: required the run's folder, found nothing there: it was moved or deleted in epoch "
+                    f"{self._progress.epoch}; move it back and go on with --resume, or begin again"
+                ) from error
             begin = f"; when it can be, begin again with `windownet train --resume {shlex.quote(str(self._folder))}`"
             kept = self._kept() + ("" if self._checkpoints.kept else begin)
             raise InputError(f"{self._folder}: cannot be written: {error.strerror or error}; {kept}") from error

@@ -19,7 +19,13 @@ def init(file: Path, preset: str | None) -> None:
     text = document.starter() if preset is None else presets.text(preset)
     try:
         with file.open("x", encoding="utf-8") as new:
-            new.write(text)
+            try:
+                new.write(text)
+                new.flush()
+            except BaseException:
+                # Half of it may be a config as well.
+                file.unlink()
+                raise
     except FileExistsError:
         raise InputError(f"{file}: required a file that does not exist yet; name another one, or remove it") from None
     except OSError as error:

@@ -28,18 +28,22 @@ def prepare() -> None:
     if stderr is None:
         sys.stderr = _nowhere(2)
     elif sys.__stderr__ is not None and stderr is sys.__stderr__:
-        unheard = io.BufferedWriter(_Unheard(stderr.fileno(), "w", closefd=False))
-        sys.stderr = io.TextIOWrapper(unheard, stderr.encoding, stderr.errors, line_buffering=True, write_through=True)
+        sys.stderr = _unheard(stderr)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def require_output(verb: str) -> None:
-    """Raise `InputError` where standard output is closed and the verb's result would go there."""
+    """Raise `InputError` where standard output is closed and the verb's result would go there.
+
+    Of a verb whose result is in files, no failure of standard output is one of its own.
+    """
     if sys.stdout is None:
         if verb not in _OF_FILES:
             binary(sys.stdout, "standard output")
         sys.stdout = _nowhere(1)
+    elif verb in _OF_FILES and sys.__stdout__ is not None and sys.stdout is sys.__stdout__:
+        sys.stdout = _unheard(sys.stdout)
 
 
 def binary(stream: TextIO | None, name: str) -> BinaryIO:
@@ -62,6 +66,11 @@ def spells(text: str) -> bool:
     with contextlib.suppress(UnicodeEncodeError):
         return bool(text.encode(sys.stdout.encoding or "utf-8"))
     return False
+
+
+def _unheard(stream: TextIO) -> TextIO:
+    unheard = io.BufferedWriter(_Unheard(stream.fileno(), "w", closefd=False))
+    return io.TextIOWrapper(unheard, stream.encoding, stream.errors, line_buffering=True, write_through=True)
 
 
 def _nowhere(number: int) -> TextIO:

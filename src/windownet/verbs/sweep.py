@@ -81,11 +81,17 @@ def sweep(config: Path, settings: tuple[str, ...], figure: Path | None, json_fil
             written.require(file)
     console, found = Console(stderr=True), dict[int, experiment.Outcome]()
 
+    def warn(line: str) -> None:
+        console.print(f"warning: {line}", style="yellow", highlight=False, soft_wrap=True, markup=False)
+
     def finished(group: Mapping[int, experiment.Outcome]) -> None:
         found.update(group)
         # What is killed tells nothing afterwards.
         if json_file is not None and not written.is_stream(json_file):
-            written.write(json_file, _json(found))
+            try:
+                written.write(json_file, _json(found))
+            except InputError as error:
+                warn(f"{error}; the runs go on, and it is tried again behind the last")
 
     try:
         experiment.run(base, combinations, console, finished=finished)
@@ -93,13 +99,15 @@ def sweep(config: Path, settings: tuple[str, ...], figure: Path | None, json_fil
         outcomes = [found[n] for n in sorted(found)]
         if outcomes:
             if len(outcomes) < len(combinations):
-                line = f"warning: {len(outcomes):,} of {len(combinations):,} runs finished; these are told"
-                console.print(line, style="yellow", highlight=False, soft_wrap=True)
-            # Before the table, whose reader may have gone.
-            if json_file is not None:
-                written.write(json_file, _json(found))
+                warn(f"{len(outcomes):,} of {len(combinations):,} runs finished; these are told")
             rows = summary(outcomes)
-            _print(rows, values)
+            try:
+                # Before the table, whose reader may have gone.
+                if json_file is not None:
+                    written.write(json_file, _json(found))
+            finally:
+                # And where it cannot be written, the table is all that there is of hours.
+                _print(rows, values)
             if figure is not None:
                 draw(rows, [key for key in values if key != experiment.SEED], drawing)
                 picture.save(drawing, "--figure", figure)
