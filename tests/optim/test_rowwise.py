@@ -512,11 +512,13 @@ def test_variables_of_flax(mode: str) -> None:
         def __init__(self) -> None:
             self.table, self.w = nnx.Param(jnp.ones((3, 2))), nnx.Param(jnp.ones(2))
 
-    closed = missed.adam(0.1) if mode == "closed" else None
+    closed = missed.adam(0.1, weight_decay=0.1) if mode == "closed" else None
     how: Any = "exact" if mode == "closed" else mode
     model, plain = Model(), {"table": jnp.ones((3, 2)), "w": jnp.ones(2)}
-    optimizer = nnx.Optimizer(model, rowwise(optax.adam(0.1), how, tables=["table"], missed=closed), wrt=nnx.Param)
-    alone = rowwise(optax.adam(0.1), how, tables=["table"], missed=closed)
+    optimizer = nnx.Optimizer(
+        model, rowwise(optax.adamw(0.1, weight_decay=0.1), how, tables=["table"], missed=closed), wrt=nnx.Param
+    )
+    alone = rowwise(optax.adamw(0.1, weight_decay=0.1), how, tables=["table"], missed=closed)
     state = alone.init(plain)
     for row in (1, 2):
         sparse = RowSparse(jnp.array([row]), jnp.ones((1, 2)), 3)

@@ -9,6 +9,7 @@ import optax
 
 from windownet.optim import flow, slabs
 from windownet.optim.by_path import name_of
+from windownet.optim.flow import Use
 from windownet.optim.missed import Missed
 from windownet.optim.replay import require_replayable
 from windownet.optim.slabs import Owners
@@ -263,20 +264,22 @@ def _require_rows_alone(
 ) -> None:
     state, weights = flow.into_tables(inner, types, owners, names)
     before = jax.tree.leaves_with_path(jax.eval_shape(inner.init, types))
-    places = [name_of(path) for path, _ in jax.tree.leaves_with_path(types)]
+    places = [slabs.leaf_name(path) for path, _ in jax.tree.leaves_with_path(types)]
     met = [
         (owner.table, name_of(path))
-        for owner, (path, _), how in zip(owners, before, state, strict=True)
-        if owner and how
+        for owner, (path, _), use in zip(owners, before, state, strict=True)
+        if owner and use is Use.ACROSS_ROWS
     ]
-    met += [(place, place) for place, how in zip(places, weights, strict=True) if how and place in names]
+    met += [
+        (place, place) for place, use in zip(places, weights, strict=True) if use is Use.ACROSS_ROWS and place in names
+    ]
     if met:
         table, place = met[0]
         raise TypeError(
             f"rowwise: 'exact' required updates of each row of table {table!r} that depend on that row alone, got some "
             f"that other rows of {place or 'it'} change, as through a norm; use mode 'lazy' or 'dense'"
         )
-    others = [place for place, how in zip(places, weights, strict=True) if how is not None and place not in names]
+    others = [place for place, use in zip(places, weights, strict=True) if use is not Use.NONE and place not in names]
     if others:
         raise TypeError(
             "rowwise: 'exact' required updates of tables that depend on no other parameter, got some that "

@@ -4,6 +4,7 @@ Numbers tried on a few rows do not tell of a bound that only many rows reach, su
 program does. Axes: V rows of a table, D its width.
 """
 
+import enum
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,9 +20,19 @@ from windownet.optim.slabs import Owners
 Dependence = dict[int, bool]
 
 
+class Use(enum.Enum):
+    """How the rows of tables depend on an array: not at all, each on its own row (or on all of it, where it has none),
+    or by way of something that has no axis of rows, as a norm has none, or across tables.
+    """
+
+    NONE = enum.auto()
+    BY_ROW = enum.auto()
+    ACROSS_ROWS = enum.auto()
+
+
 def into_tables(
     inner: optax.GradientTransformation, params: Any, owners: Owners, names: tuple[str, ...]
-) -> tuple[list[bool | None], list[bool | None]]:
+) -> tuple[list[Use], list[Use]]:
     """How the tables' rows and their state depend on what they were before an update, and on all else.
 
     Args:
@@ -32,8 +43,7 @@ def into_tables(
       names: the tables'.
 
     Returns:
-      For each leaf of the state, then for each parameter: None where no table's row depends on it, True where one does
-      by way of something that has no axis of rows, as a norm has none, or across tables; else False.
+      For each leaf of the state, then for each parameter, how the tables' rows depend on it.
     """
     types = jax.eval_shape(lambda: params)
     rows = 1 + max((size for leaf in jax.tree.leaves(types) for size in leaf.shape), default=0)
@@ -54,11 +64,13 @@ def into_tables(
     place = {id(leaf): name for name, leaf in slabs.tables(types, names).items()}
     of_input = [owner and owner.table for owner in owners] + [place.get(id(leaf)) for leaf in weights]
     of_output = [*names, *(owner and owner.table for owner in owners)]
-    result: list[bool | None] = [None] * len(of_input)
+    result = [Use.NONE] * len(of_input)
     for table, dependence in zip(of_output, reached, strict=True):
         for n, met in dependence.items() if table is not None else ():
-            across = of_input[n] is not None and of_input[n] != table
-            result[n] = bool(result[n] or met or across)
+            if met or (of_input[n] is not None and of_input[n] != table):
+                result[n] = Use.ACROSS_ROWS
+            elif result[n] is Use.NONE:
+                result[n] = Use.BY_ROW
     return result[: len(state)], result[len(state) :]
 
 

@@ -14,6 +14,7 @@ import optax
 
 from windownet.optim import flow, slabs
 from windownet.optim.by_path import name_of
+from windownet.optim.flow import Use
 from windownet.optim.slabs import Owners
 
 # Steps at which a number is to be their count: all early ones, as one may stop or start anew, and some far ones.
@@ -87,7 +88,7 @@ def require_replayable(
         as of `optax.apply_every`, are refused too.
     """
     state = jax.eval_shape(inner.init, params)
-    read, _ = flow.into_tables(inner, params, owners, names)
+    used, _ = flow.into_tables(inner, params, owners, names)
     kept, alone = flow.handed_on(inner, params, state), flow.by_themselves(inner, params, state)
     numbers = [_is_integer(leaf) and its for leaf, its in zip(jax.tree.leaves(state), alone, strict=True)]
 
@@ -110,23 +111,23 @@ def require_replayable(
     counting = iter([b == 0 and np.array_equal(a, _STEPS + 1) for b, a in zip(begun, after, strict=True)])
     counts = [is_number and next(counting) for is_number in numbers]
     for n, (path, _) in enumerate(jax.tree.leaves_with_path(state)):
-        if read[n] is not None and not (owners[n] is not None or kept[n] or counts[n]):
+        if used[n] is not Use.NONE and not (owners[n] is not None or kept[n] or counts[n]):
             raise TypeError(
                 "rowwise: making up for missed updates required an inner state that, but for the tables' rows, only "
                 f"counts updates or stays as it is, got {name_of(path)}, which changes otherwise; use mode 'lazy' or "
                 "'dense'"
             )
-    return [is_count and how is not None for is_count, how in zip(counts, read, strict=True)]
+    return [is_count and use is not Use.NONE for is_count, use in zip(counts, used, strict=True)]
 
 
 def counters(inner: optax.GradientTransformation, params: Any, owners: Owners, names: tuple[str, ...]) -> list[bool]:
     """For each leaf of the state of what `require_replayable` lets pass, whether it counts the tables' updates."""
     state = jax.eval_shape(inner.init, params)
-    read, _ = flow.into_tables(inner, params, owners, names)
+    used, _ = flow.into_tables(inner, params, owners, names)
     kept = flow.handed_on(inner, params, state)
     return [
-        _is_integer(leaf) and owner is None and not keep and how is not None
-        for leaf, owner, keep, how in zip(jax.tree.leaves(state), owners, kept, read, strict=True)
+        _is_integer(leaf) and owner is None and not keep and use is not Use.NONE
+        for leaf, owner, keep, use in zip(jax.tree.leaves(state), owners, kept, used, strict=True)
     ]
 
 

@@ -105,8 +105,8 @@ def rowwise(
         equal those of the dense `inner`, but that a gradient which is not finite reaches touched rows alone; arguments
         of `update` beside gradients and parameters are for the other modes alone, as a missed update has none. "dense":
         `inner` on dense gradients, the reference.
-      tables: names of the leaves [V, D] whose gradients are `RowSparse`: their paths joined by dots. By default the
-        parameters are one table.
+      tables: names of the leaves [V, D] whose gradients are `RowSparse`: their paths joined by dots, of flax.nnx
+        without the variable's `value`. By default the parameters are one table.
       missed: "exact": the closed form of `inner`'s updates with gradient zero (`windownet.optim.missed`); without it
         they are replayed one by one, for touched rows only. That is right where a table's updates rest on no other
         state than its rows', counts of updates and numbers that stay as they are. A number that a person changes in
@@ -119,7 +119,9 @@ def rowwise(
 
     On CPUs, XLA scatters bfloat16 by way of float32, so that a step copies a bfloat16 table; float16 and float32 are
     updated in place. Tables cut over rows work on a mesh of axes that are Auto, not Explicit. Within
-    `optax.multi_transform`, the labels must be a tree: a function would be asked for labels of the gradients too.
+    `optax.multi_transform`, the labels must be a tree: a function would be asked for labels of the gradients too. What
+    is around it and chooses between updates and zeros like the gradients (`optax.apply_if_finite`, `conditionally_mask`)
+    wants gradients that are `merged`, as updates are.
 
     Returns:
       An optax transformation with `touch`, `flush`, `skip`, `renew` and `adopt`.

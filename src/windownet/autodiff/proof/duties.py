@@ -71,7 +71,7 @@ def linear_for_a_scalar(
 def zero(problem: Problem, hand: Compiled, g: Sequence[Floats], gradients: Gradients) -> Comparison | None:
     """Whether no upstream cotangent gives no gradient, wherever the gradient is finite."""
     none = evaluate(hand, problem.leaves, problem.others, [np.zeros_like(x) for x in g])
-    none = [np.where(np.isfinite(j), x, 0) for x, j in zip(none, gradients.jax, strict=True)]
+    none = [np.where(np.isfinite(j), x, 0) for x, j in zip(none, gradients.by_jax, strict=True)]
     return worst_entry(ZERO, problem, none, [np.zeros_like(x) for x in none], [0.0] * len(none))
 
 

@@ -30,14 +30,14 @@ class Gradients:
 
     Attributes:
       hand: by the rule on trial.
-      jax: by jax.
+      by_jax: by jax.
       moved: how far one rounding of every input moves jax's.
       units: the `natural_size` of each leaf.
       natural: the same, or how steep the function is elsewhere: what rounding inside a rule is relative to.
     """
 
     hand: Sequence[Floats]
-    jax: Sequence[Floats]
+    by_jax: Sequence[Floats]
     moved: Sequence[Floats]
     units: Sequence[float]
     natural: Sequence[float]
@@ -100,12 +100,12 @@ class _Leaf:
     ) -> None:
         self._differences, self._index, self._rng = differences, index, rng
         self._name, self._dtype, self._x = problem.names[index], problem.arguments.dtypes[index], problem.leaves[index]
-        self._hand, self._jax = gradients.hand[index], gradients.jax[index]
-        self._error = errors(self._hand, self._jax).ravel()
-        tolerance = exact_tolerance(self._hand, self._jax, gradients.moved[index], gradients.natural[index])
+        self._hand, self._by_jax = gradients.hand[index], gradients.by_jax[index]
+        self._error = errors(self._hand, self._by_jax).ravel()
+        tolerance = exact_tolerance(self._hand, self._by_jax, gradients.moved[index], gradients.natural[index])
         self._tolerance = tolerance.ravel()
-        self._rounding = rounding(self._jax, gradients.moved[index], gradients.natural[index]).ravel()
-        sizes = np.maximum(np.abs(self._hand), np.abs(self._jax)).ravel()
+        self._rounding = rounding(self._by_jax, gradients.moved[index], gradients.natural[index]).ravel()
+        sizes = np.maximum(np.abs(self._hand), np.abs(self._by_jax)).ravel()
         self._sizes = np.where(np.isfinite(sizes), sizes, 0)
         self._untouched = self._find_untouched(touched)
         self._verdicts: dict[str, Verdict] = {}
@@ -147,15 +147,15 @@ class _Leaf:
                 self._step, self.relative_step = float(slopes.steps[i, k]), float(SWEEP[k])
 
     def judge(self, probes: Sequence[Probe], slopes: Slopes, final: bool) -> None:
-        hand, jax = self._hand.ravel(), self._jax.ravel()
+        hand, by_jax = self._hand.ravel(), self._by_jax.ravel()
         for i, p in enumerate(probes):
             if p.leaf != self._index:
                 continue
             with np.errstate(invalid="ignore", over="ignore"):
-                along, jax_along = (float(x[p.at] @ p.values) for x in (hand, jax))
+                along, along_by_jax = (float(x[p.at] @ p.values) for x in (hand, by_jax))
                 size, floor = (float(np.linalg.norm(x[p.at] * p.values)) for x in (self._sizes, self._rounding))
             most = float(self._sizes.max(initial=0))
-            verdict = judge(slopes, i, (self._name, p.place), along, jax_along, size, most, floor)
+            verdict = judge(slopes, i, (self._name, p.place), along, along_by_jax, size, most, floor)
             if final or (verdict.comparison.ok and not verdict.unresolved):
                 self._verdicts[p.place] = verdict
                 self.kinks += [p] if verdict.kink and p.place.startswith("[") else []
@@ -186,8 +186,8 @@ class _Leaf:
             error[[i for i in self._questioned() if self._excused(i)]] = 0
             with np.errstate(divide="ignore", invalid="ignore"):
                 i = int(np.argmax(np.where(error == 0, 0, error / self._tolerance)))
-            hand, jax, off, allowed = (float(a.flat[i]) for a in (self._hand, self._jax, error, self._tolerance))
-            comparisons.append(Comparison(JAX, self._name, self._place(i), hand, jax, off, allowed))
+            hand, by_jax, off, allowed = (float(a.flat[i]) for a in (self._hand, self._by_jax, error, self._tolerance))
+            comparisons.append(Comparison(JAX, self._name, self._place(i), hand, by_jax, off, allowed))
         if (numeric := worst_of(judged)) is not None:
             comparisons.append(numeric)
         rows = np.flatnonzero(self._untouched)
@@ -227,7 +227,7 @@ class _Leaf:
         verdict = self._verdicts.get(self._place(i))
         if verdict is None or not verdict.comparison.ok:
             return False
-        if np.isfinite(self._jax.flat[i]):
+        if np.isfinite(self._by_jax.flat[i]):
             return verdict.kink and not verdict.unresolved
         # Of a slope that is zero rounding hides all but how small it is.
         small = verdict.comparison.tolerance <= _SMALL * float(self._sizes.max(initial=0))
@@ -270,7 +270,7 @@ class _Leaf:
         if touched is not None:
             candidates = np.setdiff1d(np.arange(rows), touched)
         else:
-            candidates = np.flatnonzero((self._jax.reshape(rows, -1) == 0).all(1))
+            candidates = np.flatnonzero((self._by_jax.reshape(rows, -1) == 0).all(1))
         # A zero gradient does not show that a row is untouched; that the value does not notice what stands there does.
         queue, tries = [candidates], 0
         while queue and tries < _POISONINGS:

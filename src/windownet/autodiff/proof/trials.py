@@ -110,10 +110,11 @@ def _elsewhere(
     )
     moved = moved_by_rounding(expected, near)
     here = [
-        exact_tolerance(*x) for x in zip(gradients.hand, gradients.jax, gradients.moved, gradients.natural, strict=True)
+        exact_tolerance(*x)
+        for x in zip(gradients.hand, gradients.by_jax, gradients.moved, gradients.natural, strict=True)
     ]
     # An entry that differs from jax's here was judged here: at a kink it may.
-    agreed = [errors(x, y) <= t for x, y, t in zip(gradients.hand, gradients.jax, here, strict=True)]
+    agreed = [errors(x, y) <= t for x, y, t in zip(gradients.hand, gradients.by_jax, here, strict=True)]
     hand = [np.where(ok, x, y) for ok, x, y in zip(agreed, hand, expected, strict=True)]
     tolerances = [exact_tolerance(*x) for x in zip(hand, expected, moved, gradients.natural, strict=True)]
     return worst_entry(ELSEWHERE, problem, hand, expected, tolerances)

@@ -95,7 +95,7 @@ class Verdict(NamedTuple):
 
 
 def judge(
-    slopes: Slopes, i: int, names: tuple[str, str], hand: float, jax: float, size: float, most: float, floor: float
+    slopes: Slopes, i: int, names: tuple[str, str], hand: float, by_jax: float, size: float, most: float, floor: float
 ) -> Verdict:
     """Judge probe `i` by its difference quotients.
 
@@ -103,7 +103,7 @@ def judge(
       slopes: the quotients of all probes.
       i: which probe.
       names: its leaf and its place there.
-      hand, jax: the two gradients along it.
+      hand, by_jax: the two gradients along it.
       size: the root of the sum of its terms' squares.
       most: the leaf's largest gradient: truncation may hide this little of it where a slope vanishes at the probe.
       floor: what rounding inside the rule may do to the gradient along it.
@@ -143,9 +143,9 @@ def judge(
     nearest = min(max(hand, low), high)
     note = f"a kink: one-sided derivatives {low:.6g} and {high:.6g}"
     between = Comparison(NUMERIC, *names, hand, nearest, abs(hand - nearest), slack, note=note)
-    if not between.ok and abs(hand - jax) <= EXACT * scale[k]:
+    if not between.ok and abs(hand - by_jax) <= EXACT * scale[k]:
         # Several kinks at once: the derivatives of either side need not enclose a sum of slopes chosen for each.
-        between = Comparison(NUMERIC, *names, hand, jax, 0.0, slack, note=f"{note}; judged by {JAX}")
+        between = Comparison(NUMERIC, *names, hand, by_jax, 0.0, slack, note=f"{note}; judged by {JAX}")
     return Verdict(between, True, False)
 
 
