@@ -120,8 +120,8 @@ def rowwise(
     On CPUs, XLA scatters bfloat16 by way of float32, so that a step copies a bfloat16 table; float16 and float32 are
     updated in place. Tables cut over rows work on a mesh of axes that are Auto, not Explicit. Within
     `optax.multi_transform`, the labels must be a tree: a function would be asked for labels of the gradients too. What
-    is around it and chooses between updates and zeros like the gradients (`optax.apply_if_finite`, `conditionally_mask`)
-    wants gradients that are `merged`, as updates are.
+    is around it and chooses between updates and zeros like the gradients, as `optax.apply_if_finite` does, wants
+    gradients that are `merged`, as updates are.
 
     Returns:
       An optax transformation with `touch`, `flush`, `skip`, `renew` and `adopt`.
