@@ -183,6 +183,23 @@ def all_blocks(lines: Iterable[bytes], name: str, format: ColumnFormat) -> Itera
         yield block
 
 
+def comments_like_rows(lines: Iterable[bytes], name: str, format: ColumnFormat) -> list[int]:
+    """Numbers of the lines, from 1, that are comments, but would be rows as the first is, with a tag of the scheme.
+
+    Args, raises: as `stream`.
+    """
+    found, width, column = [], 0, format.tag_column
+    for line, raw in enumerate(lines, start=1):
+        text = decode_line(raw, name, line)
+        if text.startswith(format.comment):
+            row = format.split(text)
+            if len(row) == width and column is not None and problem(row[column].strip(), format.scheme) is None:
+                found.append(line)
+        elif not width and text.strip() and not _is_marker(row := format.split(text), format):
+            width = len(row)
+    return found
+
+
 def file_lines(path: str | Path) -> Iterator[bytes]:
     """Reads a file line by line, as bytes.
 

@@ -15,6 +15,7 @@ from windownet.data.tags import convert, spans
 from windownet.data.vector_file import Options
 from windownet.data.vocabulary import RARE, Normalization, Vocabulary
 from windownet.schema.config import Config
+from windownet.schema.data import DataConfig
 
 FEW_MENTIONS = 20
 LONG_SENTENCE = 200
@@ -111,7 +112,7 @@ def lint(config: Config) -> LintReport:
     findings += [Finding("error", "drop-types", "train", message) for message in splits.not_there]
     findings += [*_transitions(config, splits.held_out), *_types(figures), *_overlap(parts)]
     for name, sentences in parts.items():
-        findings += [*_repeated(name, sentences), *_long(name, sentences)]
+        findings += [*_comments(config.data, name), *_repeated(name, sentences), *_long(name, sentences)]
     findings += _casing(figures)
     return LintReport(figures, tuple(sorted(findings, key=lambda finding: finding.level)))
 
@@ -192,6 +193,19 @@ def _overlap(parts: dict[str, list[Sentence]]) -> Iterable[Finding]:
             message = f"sentences of {_SHORT} words or more that train has as well: {len(shared):,}, {share:.1%}"
             level: Literal["error", "note"] = "error" if share > _OVERLAP else "note"
             yield Finding(level, "overlap", name, message, _first(sentence.line for sentence in shared))
+
+
+def _comments(config: DataConfig, part: str) -> Iterable[Finding]:
+    file = getattr(config, part)
+    if config.source != "columns" or not (config.comment and file):
+        return
+    path, form = sources.path(config, file), sources.column_format(config)
+    if lines := columns.comments_like_rows(columns.file_lines(path), str(path), form):
+        message = (
+            f"rows that are left out, as they begin with data.comment = {config.comment!r}: {len(lines):,}; make it "
+            "longer, such as '# ', or leave it out"
+        )
+        yield Finding("note", "comments", part, message, _first(lines))
 
 
 def _repeated(part: str, sentences: Sequence[Sentence]) -> Iterable[Finding]:
