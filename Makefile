@@ -45,7 +45,7 @@ types: $(TEST_INSTALLED)  ## check types
 gradcheck: $(INSTALLED)  ## prove the gradients of a config on its own data (CONFIG=... ARGS=...)
 	$(BIN)/windownet gradcheck $(CONFIG) $(ARGS)
 
-figures: LECTURE := graph_by_hand numeric_gradient overfitting nonlinearities initialization optimizers learning_rates word_vectors_move freeze_or_finetune
+figures: LECTURE := window_by_hand graph_by_hand numeric_gradient overfitting nonlinearities initialization optimizers learning_rates word_vectors_move freeze_or_finetune
 figures: $(BENCH_INSTALLED)  ## draw every figure of docs/lecture.md (VECTORS='FILE ...' SETS='NAME=CONFIG ...': the same of real data)
 	$(if $(VECTORS),$(if $(SETS),,$(error VECTORS requires SETS='NAME=CONFIG ...', the real data sets of docs/measurements.md)))
 	$(BIN)/python scripts/training_picture.py

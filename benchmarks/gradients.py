@@ -112,7 +112,7 @@ def numeric_seconds(given: Problem) -> float:
     network, params, batch, _, key = given
 
     @jax.jit
-    def quotient(weights: jax.Array, row: jax.Array) -> Any:
+    def quotient(weights: jax.Array, row: jax.Array, params: Params, batch: Batch, key: jax.Array) -> Any:
         def at(step: float) -> Any:
             moved = weights.at[row, 0].add(step)
             hidden = [{**params["hidden"][0], "w": moved}, *params["hidden"][1:]]
@@ -120,9 +120,10 @@ def numeric_seconds(given: Problem) -> float:
 
         return (at(1e-3) - at(-1e-3)) / 2e-3
 
-    weights = params["hidden"][0]["w"]
+    # Arguments, all of them: of constants XLA would compute the look-ups and the masks of dropout beforehand.
+    weights, rest = params["hidden"][0]["w"], (params, batch, key)
     rows = [jnp.int32(n) for n in np.linspace(0, weights.shape[0] - 1, PROBES)]
-    seconds = _report.alternate({"numeric": lambda: [quotient(weights, row) for row in rows]}, 5)["numeric"]
+    seconds = _report.alternate({"numeric": lambda: [quotient(weights, row, *rest) for row in rows]}, 5)["numeric"]
     return seconds / PROBES * given.size
 
 

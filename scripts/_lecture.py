@@ -3,7 +3,7 @@
 import argparse
 import io
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -68,26 +68,63 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     return made
 
 
-def training_parser(description: str | None, seeds: int) -> argparse.ArgumentParser:
-    """The same for a script that trains: it takes a config, changes to it, and --seeds."""
+def config_parser(description: str | None) -> argparse.ArgumentParser:
+    """The same for a script on a network and its data: it takes a config and changes to it."""
     made = parser(description)
     made.add_argument(
         "config", nargs="*", help="CONFIG and key=value; by default configs/demo.toml made small by the script"
     )
-    made.add_argument("--seeds", type=count, default=seeds)
     return made
 
 
-def config(args: argparse.Namespace, *smaller: str) -> Config:
-    """The config that the arguments name, with the script's own settings first, so that an argument overrides them."""
+def training_parser(description: str | None, seeds: int) -> argparse.ArgumentParser:
+    """The same for a script that trains: it takes --seeds as well."""
+    made = config_parser(description)
+    add_seeds(made, seeds)
+    return made
+
+
+def add_seeds(parser: argparse.ArgumentParser, default: int) -> None:
+    """Let a parser know --seeds."""
+    parser.add_argument(
+        "--seeds", type=count, default=default, help=f"runs of each setting, of seeds 0, 1, ...; by default {default}"
+    )
+
+
+def config(args: argparse.Namespace, *smaller: str, varied: Collection[str] = ()) -> Config:
+    """The config that the arguments name, with the script's own settings first, so that an argument overrides them.
+
+    Args:
+      args: of a parser that takes a config.
+      smaller: the script's own settings.
+      varied: keys that the script gives values of its own, which no argument may give one.
+
+    Raises:
+      InputError: several configs, a key of `varied`, or what the config's own checks find.
+    """
     files = [text for text in args.config if "=" not in text]
     if len(files) > 1:
         raise InputError(f"required one config, got {' and '.join(files)}; leave the others out")
     file = Path(files[0]) if files else ROOT / "configs" / "demo.toml"
     given = [text for text in args.config if "=" in text]
     # Only one of two overrides of a key would be named in a message about it: the one that counts.
-    keys = {text.partition("=")[0] for text in given}
+    keys = {text.partition("=")[0]: text for text in given}
+    if taken := sorted(keys.keys() & set(varied)):
+        raise InputError(
+            f"argument {keys[taken[0]]!r}: required keys that this script does not vary, got {taken[0]}, "
+            "to which it gives values of its own; leave it out"
+        )
     return config_module.load(file, [text for text in smaller if text.partition("=")[0] not in keys] + given)
+
+
+def require_hidden(config: Config) -> None:
+    """Refuse a network without a hidden layer, in a script that looks at one.
+
+    Raises:
+      InputError: there is none.
+    """
+    if not config.model.hidden:
+        raise InputError("model.hidden: required a hidden layer, which this script looks at, got []; name one, [100]")
 
 
 def vectors_of(sentences: Iterable[str], folder: Path) -> Path:

@@ -1,5 +1,6 @@
 """Write docs/config.md from the schemas."""
 
+import argparse
 from pathlib import Path
 
 from windownet.schema.pretrain import PretrainConfig
@@ -18,4 +19,5 @@ def page() -> str:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
     Path(__file__).parents[1].joinpath("docs", "config.md").write_text(page(), encoding="utf-8")

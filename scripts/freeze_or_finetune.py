@@ -231,7 +231,7 @@ def measured(file: Path | None, seeds: int) -> list[dict[str, Any]]:
 def main() -> None:
     parser = _lecture.parser(__doc__)
     parser.add_argument("given", nargs="*", help="files of word vectors, and data sets as NAME=CONFIG[,KEY=VALUE...]")
-    parser.add_argument("--seeds", type=_lecture.count, default=5)
+    _lecture.add_seeds(parser, 5)
     parser.add_argument(
         "--json", type=_lecture.output, help="keep the records in this file; those it has are not measured again"
     )

@@ -147,7 +147,7 @@ def draw(value: float, edges: list[Edge], gradients: dict[str, float], file: Pat
 def main() -> None:
     parser = _lecture.parser(__doc__)
     for leaf, default in zip(LEAVES, (1.0, 2.0, 0.0), strict=True):
-        parser.add_argument(f"--{leaf}", type=float, default=default)
+        parser.add_argument(f"--{leaf}", type=float, default=default, help=f"by default {default:g}")
     args = parser.parse_args()
     value, found, gradients = edges(args.x, args.y, args.z)
     _lecture.report(args, table(found, gradients), f"f = {value:g}; " + verdict(found, gradients))

@@ -7,6 +7,7 @@ layer's nonlinearity and of what comes back there; then the same network is trai
     python scripts/initialization.py --figure docs/initialization.png
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -36,6 +37,7 @@ SMALL = (
     "train.epochs=3",
 )
 NAMES: tuple[str, ...] = get_args(InitConfig.model_fields["weights"].annotation)
+VARIED = ("init.weights", "train.seed")
 # Hidden units that only rounding tells apart differ by this share of their weights at most.
 ROUNDING = 1e-5
 
@@ -51,22 +53,27 @@ class Symmetry:
 
 @dataclass(frozen=True)
 class Layers:
-    """One initializer: standard deviation by layer, mean of the seeds, and how training from it ended for each run.
+    """One initializer, R runs: standard deviations by layer [R][layers], and how training from it ended for each run.
 
     `with_relu` is what a ReLU in the nonlinearity's place leaves of the first layer's deviation at the last.
     """
 
     name: str
-    forward: list[float]
-    back: list[float]
-    with_relu: float
+    forward: list[list[float]]
+    back: list[list[float]]
+    with_relu: list[float]
     loss: list[float]
     f1: list[float]
 
     @property
-    def kept(self) -> tuple[float, float]:
-        """What is left of the first layer's deviation at the last, and of the last's cotangent at the first."""
-        return _ratio(self.forward[-1], self.forward[0]), _ratio(self.back[0], self.back[-1])
+    def kept_forward(self) -> list[float]:
+        """What is left of the first layer's deviation at the last, of each run."""
+        return [_ratio(run[-1], run[0]) for run in self.forward]
+
+    @property
+    def kept_back(self) -> list[float]:
+        """What is left of the last layer's cotangent's deviation at the first, of each run."""
+        return [_ratio(run[0], run[-1]) for run in self.back]
 
 
 def symmetry(config: Config, nonlinearity: str) -> Symmetry:
@@ -98,17 +105,17 @@ def layers(config: Config, seeds: int) -> list[Layers]:
         network = prepare(config_module.change(config, {"init.weights": name})).network
         params = [network.init(jax.random.key(seed)) for seed in range(seeds)]
         starts += params
-        deviations.append(np.mean([_deviations(prepared, p) for p in params], axis=0))
-        forward, _ = np.mean([_deviations(rectified, p) for p in params], axis=0)
-        with_relu.append(_ratio(forward[-1], forward[0]))
+        deviations.append(np.array([_deviations(prepared, p) for p in params]))
+        forward = [_deviations(rectified, p)[0] for p in params]
+        with_relu.append([_ratio(run[-1], run[0]) for run in forward])
     start = jax.tree.map(lambda *each: jnp.stack(each), *starts)
     *_, (_, trained, losses) = _inside.epochs(prepared, [*range(seeds)] * len(names), start)
     _, f1 = _inside.Part(prepared, prepared.splits.dev)(trained)
     loss = losses.mean(axis=1).tolist()
     runs = [slice(n * seeds, (n + 1) * seeds) for n in range(len(names))]
     return [
-        Layers(name, forward.tolist(), back.tolist(), relu, loss[mine], f1[mine])
-        for name, (forward, back), relu, mine in zip(names, deviations, with_relu, runs, strict=True)
+        Layers(name, both[:, 0].tolist(), both[:, 1].tolist(), relu, loss[mine], f1[mine])
+        for name, both, relu, mine in zip(names, deviations, with_relu, runs, strict=True)
     ]
 
 
@@ -129,21 +136,38 @@ def verdict(symmetries: list[Symmetry], all_layers: list[Layers]) -> str:
     if same:
         exact = all(s.apart == 0 for s in symmetries if s.nonlinearity in same)
         parts.append(f"with {' and '.join(same)} they moved, all hidden units alike{' to the bit' if exact else ''}")
-    forward = min(all_layers, key=lambda one: abs(np.log(max(one.kept[0], 1e-30))))
-    both = min(all_layers, key=lambda one: sum(abs(np.log(max(kept, 1e-30))) for kept in one.kept))
-    lost = min(all_layers, key=lambda one: one.kept[1])
+    forward, *as_forward = _best(all_layers, lambda one: _off(one.kept_forward))
+    both, *as_both = _best(all_layers, lambda one: _off(one.kept_forward, one.kept_back))
+    relu, *as_relu = _best(all_layers, lambda one: _off(one.with_relu))
+    lost = min(all_layers, key=lambda one: np.mean(one.kept_back))
     best, worst = (pick(all_layers, key=lambda one: np.mean(one.f1)) for pick in (max, min))
     level = [one.name for one in all_layers if one is not best and not _lecture.apart(best.f1, one.f1)]
-    relu = min(all_layers, key=lambda one: abs(np.log(max(one.with_relu, 1e-30))))
     return (
-        f"From zeros: {'; '.join(parts)}. Through {len(forward.forward)} layers {forward.name} keeps the forward "
-        f"deviation best (last over first {forward.kept[0]:.2f}), {both.name} forward and backward together "
-        f"({both.kept[0]:.2f} and {both.kept[1]:.2f}); {lost.name} loses most of the gradient on its way to the first "
-        f"layer ({lost.kept[1]:.1e} is left). With a ReLU {relu.name} keeps the forward deviation best "
-        f"({relu.with_relu:.2f}). {best.name} trains to the highest dev F1 ({_lecture.plus_minus(best.f1, 1)}), "
+        f"From zeros: {'; '.join(parts)}. Through {len(forward.forward[0])} layers {forward.name} keeps the forward "
+        f"deviation best (last over first {np.mean(forward.kept_forward):.2f}){_untold(as_forward)}; {both.name} "
+        f"forward and backward together ({np.mean(both.kept_forward):.2f} and {np.mean(both.kept_back):.2f})"
+        f"{_untold(as_both)}; {lost.name} loses most of the gradient on its way to the first layer "
+        f"({np.mean(lost.kept_back):.1e} is left). With a ReLU {relu.name} keeps the forward deviation best "
+        f"({np.mean(relu.with_relu):.2f}){_untold(as_relu)}. "
+        f"{best.name} trains to the highest dev F1 ({_lecture.plus_minus(best.f1, 1)}), "
         f"{worst.name} to the lowest ({_lecture.plus_minus(worst.f1, 1)}); the seeds "
         + (f"do NOT tell {best.name} from {', '.join(level)}." if level else f"tell {best.name} from all others.")
     )
+
+
+def _off(*kept: list[float]) -> list[float]:
+    """How far each run is from keeping a deviation as it is, by factors; of several deviations together."""
+    return [float(off) for off in np.abs(np.log(np.maximum(kept, 1e-30))).sum(axis=0)]
+
+
+def _best(all_layers: list[Layers], off: Callable[[Layers], list[float]]) -> list[Layers]:
+    """The one that is least off in the mean, and those that the seeds do not tell from it."""
+    first, *others = sorted(all_layers, key=lambda one: np.mean(off(one)))
+    return [first, *(one for one in others if not _lecture.apart(off(one), off(first)))]
+
+
+def _untold(others: list[Layers]) -> str:
+    return f", which the seeds do NOT tell from {', '.join(one.name for one in others)}" if others else ""
 
 
 def table(symmetries: list[Symmetry], all_layers: list[Layers]) -> str:
@@ -154,7 +178,7 @@ def table(symmetries: list[Symmetry], all_layers: list[Layers]) -> str:
     rows = [
         (
             one.name,
-            *(f"{kept:.2g}" for kept in (*one.kept, one.with_relu)),
+            *(f"{np.mean(kept):.2g}" for kept in (one.kept_forward, one.kept_back, one.with_relu)),
             _lecture.plus_minus(one.loss, 3),
             _lecture.plus_minus(one.f1, 1),
         )
@@ -182,7 +206,8 @@ def draw(all_layers: list[Layers], file: Path | None) -> None:
             if family not in colours:
                 colours[family] = next(shades, "black")
             style = {"normal": ":", "": "--"}.get(shape, "-")
-            for axis, values in zip(axes[0], (one.forward, one.back), strict=True):
+            for axis, runs in zip(axes[0], (one.forward, one.back), strict=True):
+                values = np.mean(runs, axis=0)
                 layers = range(1, len(values) + 1)
                 axis.plot(layers, values, style, color=colours[family], marker="o", markersize=2.5, label=one.name)
         axes[0][0].legend(frameon=False, fontsize=7)
@@ -199,7 +224,8 @@ def _ratio(a: float, b: float) -> float:
 
 def main() -> None:
     args = _lecture.training_parser(__doc__, seeds=3).parse_intermixed_args()
-    config = _lecture.config(args, *SMALL)
+    config = _lecture.config(args, *SMALL, varied=VARIED)
+    _lecture.require_hidden(config)
     symmetries = [symmetry(config, nonlinearity) for nonlinearity in ("tanh", "sigmoid")]
     found = layers(config, args.seeds)
     _lecture.report(args, table(symmetries, found), verdict(symmetries, found))

@@ -27,7 +27,8 @@ SMALL = (
     "train.epochs=15",
 )
 RATES = (0.001, 0.01, 0.1, 0.3, 1.0, 2.0, 3.0, 4.0, 10.0)
-SCHEDULES = ("constant", "exponential", "cosine")
+SCHEDULES = ("constant", "step", "exponential", "cosine")
+VARIED = ("optimizer.learning_rate", "schedule.name", "train.seed")
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,8 @@ def verdict(constant: list[Curve], scheduled: list[Curve]) -> str:
     chosen = best(constant)
     worse = [c for c in constant if c is not chosen and _worse(c, chosen)]
     low, high = ([c for c in worse if (c.rate < chosen.rate) == is_low] for is_low in (True, False))
-    never = [c for c in high if not min(c.last) < 0.9 * float(np.mean([run[0] for run in c.losses]))]
+    epochs = len(chosen.losses[0])
+    never = [c for c in high if epochs > 1 and not min(c.last) < 0.9 * float(np.mean([run[0] for run in c.losses]))]
     parts = [f"The best constant rate is {chosen.rate:g} (loss {_lecture.plus_minus(chosen.last, 3)} in the end)."]
     parts.append(f"Too low, so that the loss is still above that: {_rates(low)}." if low else "NONE tried is too low.")
     parts.append(f"Too high: {_rates(high)}." if high else "NONE tried is too high.")
@@ -79,11 +81,12 @@ def verdict(constant: list[Curve], scheduled: list[Curve]) -> str:
         parts.append(f"At {_rates(never)} the loss does not come down at all.")
     for peak in dict.fromkeys(c.rate for c in scheduled):
         same = {c.schedule: c for c in (*constant, *scheduled) if c.rate == peak}
-        gains = [name for name in SCHEDULES[1:] if _worse(same["constant"], same[name])]
-        losses = [name for name in SCHEDULES[1:] if _worse(same[name], same["constant"])]
-        level = [name for name in SCHEDULES[1:] if name not in gains + losses]
+        falling = [name for name in same if name != "constant"]
+        gains = [name for name in falling if _worse(same["constant"], same[name])]
+        losses = [name for name in falling if _worse(same[name], same["constant"])]
+        level = [name for name in falling if name not in gains + losses]
         said = [f"{_end(names)} {where}" for names, where in ((gains, "below constant"), (losses, "above it")) if names]
-        said += [f"the seeds do NOT tell {' and '.join(level)} from it"] if level else []
+        said += [f"the seeds do NOT tell {_all(level)} from it"] if level else []
         parts.append(f"At a peak of {peak:g} {', '.join(said)}.")
     return " ".join([*parts, *_begun_higher(chosen, [c for c in scheduled if c.rate > chosen.rate])])
 
@@ -94,13 +97,18 @@ def _begun_higher(chosen: Curve, higher: list[Curve]) -> list[str]:
     short = [c.schedule for c in higher if _worse(c, chosen)]
     level = [c.schedule for c in higher if c.schedule not in lower + short]
     said = [f"{_end(lower)} below the best constant rate"] if lower else []
-    said += [f"the seeds do NOT tell {' and '.join(level)} from the best constant rate"] if level else []
+    said += [f"the seeds do NOT tell {_all(level)} from the best constant rate"] if level else []
     said += [f"{_end(short)} above the best constant rate, NOT settled by then"] if short else []
     return [f"Begun at {higher[0].rate:g}, {'; '.join(said)}."] if higher else []
 
 
 def _end(names: list[str]) -> str:
-    return f"{' and '.join(names)} {'end' if len(names) > 1 else 'ends'}"
+    return f"{_all(names)} {'end' if len(names) > 1 else 'ends'}"
+
+
+def _all(names: list[str]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _worse(a: Curve, b: Curve) -> bool:
@@ -143,13 +151,13 @@ def draw(constant: list[Curve], scheduled: list[Curve], file: Path | None) -> No
         left.text(0.98, 0.96, f"beyond: {_rates(beyond)}", color=_lecture.RED, ha="right", transform=left.transAxes)
         left.set_title("constant: too low, best, too high", loc="left")
         peaks = list(dict.fromkeys(c.rate for c in scheduled))
-        colours = dict(zip(SCHEDULES, (_lecture.GREY, _lecture.LIGHT, _lecture.BLUE), strict=True))
+        colours = dict(zip(SCHEDULES, (_lecture.GREY, _lecture.RED, _lecture.LIGHT, _lecture.BLUE), strict=True))
         for c in [c for c in constant if c.rate in peaks] + scheduled:
             style = "-" if c.rate == peaks[0] else ":"
-            label = f"{c.schedule}, peak {c.rate:g}"
             means = np.nan_to_num(np.mean(c.losses, axis=0), nan=math.inf)
+            label = f"{c.schedule}, peak {c.rate:g}{'' if min(means) < top else ' (beyond)'}"
             right.plot(epochs, np.minimum(means, 10 * top), style, color=colours[c.schedule], label=label)
-        right.legend(frameon=False, fontsize=8)
+        right.legend(frameon=False, fontsize=7, loc="lower left")
         right.set_title("schedules, at the best rate and the one above", loc="left")
         left.set_yscale("log")
         left.set_ylim(top=top)
@@ -160,7 +168,7 @@ def draw(constant: list[Curve], scheduled: list[Curve], file: Path | None) -> No
 
 def main() -> None:
     args = _lecture.training_parser(__doc__, seeds=3).parse_intermixed_args()
-    config, console = _lecture.config(args, *SMALL), _lecture.console()
+    config, console = _lecture.config(args, *SMALL, varied=VARIED), _lecture.console()
     constant = measure(config, SCHEDULES[0], RATES, args.seeds, console)
     chosen = best(constant)
     peaks = tuple(sorted({chosen.rate, above(constant, chosen)}))

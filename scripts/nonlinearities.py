@@ -21,6 +21,7 @@ import _lecture
 from windownet import config as config_module
 from windownet.autodiff import ops
 from windownet.autodiff.graph import primal, record
+from windownet.errors import InputError
 from windownet.model.network import Params, WindowNetwork
 from windownet.schema.choices import Nonlinearity
 from windownet.schema.config import Config
@@ -40,6 +41,7 @@ NAMES: tuple[str, ...] = get_args(Nonlinearity)
 HIGH_RATE = 0.2
 AT_HIGH_RATE = ("relu", "leaky_relu", "elu")
 SLOPE_OF_PRELU = 0.25
+VARIED = ("model.nonlinearity", "train.seed")
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,13 @@ def draw(all_trained: list[Trained], file: Path | None) -> None:
 
 def main() -> None:
     args = _lecture.training_parser(__doc__, seeds=12).parse_intermixed_args()
-    config = _lecture.config(args, *SMALL)
+    config = _lecture.config(args, *SMALL, varied=VARIED)
+    _lecture.require_hidden(config)
+    if config.optimizer.learning_rate >= HIGH_RATE:
+        raise InputError(
+            f"optimizer.learning_rate: required a usual rate, below the high one of {HIGH_RATE:g}, got "
+            f"{config.optimizer.learning_rate:g}; lower it"
+        )
     usual = [trained(config, name, config.optimizer.learning_rate, args.seeds) for name in NAMES]
     high = [trained(config, name, HIGH_RATE, args.seeds) for name in AT_HIGH_RATE]
     _lecture.report(args, table(usual + high), verdict(usual, high))

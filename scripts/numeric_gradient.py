@@ -2,7 +2,7 @@
 
 Error: some coordinates of a real network on a real batch, their difference quotients at steps over many decades, in
 float32 and float64, held against the rules' gradient in float64. Time: all gradients of networks of growing width, by
-one walk back and by two forward passes a parameter, measured on some parameters and multiplied.
+one forward and walk back and by two forward passes a parameter, measured on some parameters and multiplied.
 
     python scripts/numeric_gradient.py --figure docs/numeric_gradient.png
 """
@@ -37,6 +37,7 @@ WIDTHS = (10, 30, 100, 300, 1000)
 PROBES = 24
 ROUNDS = 7
 KINDS = ("one-sided", "central")
+VARIED = ("model.hidden",)
 
 
 @dataclass(frozen=True)
@@ -160,8 +161,8 @@ def verdict(errors: list[Errors], times: list[Times]) -> str:
         f"float64 and {single.best[1]:.0e} at {single.best[0]:.0e} in float32. The two-sided quotient is "
         f"{'' if better else 'NOT '}the better one: in float64 its error falls as step^{double.order:.1f}, the "
         f"one-sided one's as step^{one.order:.1f}. It is {slow}: for "
-        f"{last.parameters:,} parameters {last.numeric / last.back:,.0f} times the time of one walk back, and that "
-        f"factor grows as parameters^{slower:.1f}."
+        f"{last.parameters:,} parameters {last.numeric / last.back:,.0f} times the time of one forward and walk back, "
+        f"and that factor grows as parameters^{slower:.1f}."
     )
 
 
@@ -181,7 +182,7 @@ def table(errors: list[Errors], times: list[Times]) -> str:
         ],
     )
     second = _lecture.table(
-        ("parameters", "one walk back", "numeric gradient (extrapolated)", "times slower"),
+        ("parameters", "one forward and walk back", "numeric gradient (extrapolated)", "times slower"),
         [
             (f"{t.parameters:,}", f"{1e3 * t.back:.2f} ms", f"{t.numeric:,.0f} s", f"{t.numeric / t.back:,.0f}")
             for t in times
@@ -208,7 +209,7 @@ def draw(errors: list[Errors], times: list[Times], file: Path | None) -> None:
         left.set_title("error against step", loc="left")
         sizes = [t.parameters for t in times]
         right.plot(sizes, [t.numeric for t in times], "o-", color=_lecture.RED, label="two forward passes a parameter")
-        right.plot(sizes, [t.back for t in times], "o-", color=_lecture.BLUE, label="one walk back")
+        right.plot(sizes, [t.back for t in times], "o-", color=_lecture.BLUE, label="one forward and walk back")
         right.legend(frameon=False, fontsize=8, loc="center left")
         right.set_xscale("log")
         right.set_yscale("log")
@@ -220,8 +221,9 @@ def draw(errors: list[Errors], times: list[Times], file: Path | None) -> None:
 
 
 def main() -> None:
-    args = _lecture.training_parser(__doc__, seeds=1).parse_intermixed_args()
-    config = _lecture.config(args, *SMALL)
+    args = _lecture.config_parser(__doc__).parse_intermixed_args()
+    config = _lecture.config(args, *SMALL, varied=VARIED)
+    _lecture.require_hidden(config)
     found, taken = errors(config), times(config)
     _lecture.report(args, table(found, taken), verdict(found, taken))
     draw(found, taken, args.figure)

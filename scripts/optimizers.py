@@ -26,21 +26,23 @@ SMALL = (
     "train.epochs=5",
 )
 RATES = {
-    "sgd": (0.3, 1.0, 2.0),
+    "sgd": (0.3, 1.0, 2.0, 3.0),
     "momentum": (0.1, 0.3, 1.0),
     "nesterov": (0.1, 0.3, 1.0),
-    "adagrad": (0.1, 0.3, 1.0),
+    "adagrad": (0.03, 0.1, 0.3, 1.0),
     "rmsprop": (3e-3, 1e-2, 3e-2),
-    "adadelta": (3.0, 10.0, 30.0),
+    "adadelta": (3.0, 10.0, 30.0, 100.0),
     "adam": (3e-3, 1e-2, 3e-2),
     "adamw": (3e-3, 1e-2, 3e-2),
     "nadam": (3e-3, 1e-2, 3e-2),
-    "radam": (3e-3, 1e-2, 3e-2),
+    "radam": (3e-3, 1e-2, 3e-2, 1e-1),
     "lion": (1e-3, 3e-3, 1e-2),
 }
 # Without decay AdamW is Adam.
 DECAY = {"adamw": 0.1}
 PLAIN = "sgd"
+ENDS = {"highest": max, "lowest": min}
+VARIED = ("optimizer.name", "optimizer.learning_rate", "optimizer.weight_decay", "train.seed")
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,15 @@ def verdict(curves: list[Curve]) -> str:
         + (f"{', '.join(faster)} {'is' if len(faster) == 1 else 'are'} below it" if faster else "none is below it")
         + (f", {', '.join(slower)} above it" if slower else "")
         + "."
+        + _at_an_end(curves)
     )
+
+
+def _at_an_end(curves: list[Curve]) -> str:
+    """Whose best rate is the highest or the lowest of its RATES, so that one beyond may be better still."""
+    ends = {end: [c.name for c in curves if c.rate == pick(RATES[c.name])] for end, pick in ENDS.items()}
+    said = [f"the {end} tried for {', '.join(names)}" for end, names in ends.items() if names]
+    return f" The best rate is {' and '.join(said)}." if said else ""
 
 
 def table(curves: list[Curve]) -> str:
@@ -122,12 +132,12 @@ def draw(curves: list[Curve], file: Path | None) -> None:
             axis.axis("off")
         for axis in axes[-1]:
             axis.set_xlabel("epoch")
-        axes[1][0].set_ylabel("training loss, nats a word; mean and 95 % interval")
+        axes[1][0].set_ylabel("training loss, nats a word; mean and 95 % interval; grey: the others")
 
 
 def main() -> None:
     args = _lecture.training_parser(__doc__, seeds=3).parse_intermixed_args()
-    config, console = _lecture.config(args, *SMALL), _lecture.console()
+    config, console = _lecture.config(args, *SMALL, varied=VARIED), _lecture.console()
     curves = [curve(config, name, args.seeds, console) for name in RATES]
     _lecture.report(args, table(curves), verdict(curves))
     draw(curves, args.figure)

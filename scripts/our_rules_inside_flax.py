@@ -45,7 +45,7 @@ def _bias(layer: nnx.Linear) -> jax.Array:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--steps", type=int, default=100, help="steps of Adam, at most an epoch's; by default 100")
     args = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
     prepared = prepare(config.parse({"data": {"source": "demo"}, "train": {"steps_per_call": 1}}, "this script"))

@@ -30,6 +30,7 @@ SMALL = (
     "train.batch_size=32",
 )
 PENALTY = "regularization.l2"
+VARIED = (PENALTY, "train.seed")
 EVERY = 2
 
 
@@ -129,9 +130,9 @@ def draw(all_curves: list[Curves], file: Path | None) -> None:
 
 def main() -> None:
     parser: argparse.ArgumentParser = _lecture.training_parser(__doc__, seeds=6)
-    parser.add_argument("--l2", type=float, default=1e-3, help="strength of the penalty")
+    parser.add_argument("--l2", type=float, default=1e-3, help=f"strength of the penalty, {PENALTY}")
     args = parser.parse_intermixed_args()
-    config = _lecture.config(args, *SMALL)
+    config = _lecture.config(args, *SMALL, varied=VARIED)
     found = [curves(config, strength, args.seeds) for strength in (0.0, args.l2)]
     _lecture.report(args, table(found), verdict(*found))
     draw(found, args.figure)

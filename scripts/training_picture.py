@@ -1,5 +1,6 @@
 """Draw docs/training.svg: what training on the embedded corpus writes to a terminal."""
 
+import argparse
 import sys
 import tempfile
 from pathlib import Path
@@ -15,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     console = Console(record=True, width=88, file=sys.stderr, force_terminal=False)
     console.print("$ make train", highlight=False)
     with tempfile.TemporaryDirectory() as folder:

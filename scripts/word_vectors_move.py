@@ -163,19 +163,22 @@ def verdict(numbers: dict[str, dict[str, list[float]]]) -> str:
     stayed = max(numbers["fine-tune"][f"distance moved, {LEFT_BEHIND}"]) == 0
     went = min(min(numbers["fine-tune"][f"distance moved, {word}"]) for word in SCREENS) > 0
     moved = f"{' and '.join(SCREENS)} {'moved' if went else 'did not all move'}"
-    effect = "lost by it" if _lecture.apart(frozen, tuned) else "did not lose by it"
+    lost, gained = _lecture.apart(frozen, tuned), _lecture.apart(tuned, frozen)
+    effect = "The seeds do NOT tell whether the word left behind lost or gained"
+    if lost or gained:
+        effect = f"The word left behind {'lost' if lost else 'gained'} by it"
     return (
-        f"{moved}, {LEFT_BEHIND} {'stayed where it was, to the bit' if stayed else 'moved as well'}. The word left "
-        f"behind {effect}: it is called a screen with probability {np.mean(frozen):.3f} over the frozen table, "
-        f"{np.mean(tuned):.3f} after fine-tuning."
+        f"{moved}, {LEFT_BEHIND} {'stayed where it was, to the bit' if stayed else 'moved as well'}. {effect}: it is "
+        f"called a screen with probability {np.mean(frozen):.3f} over the frozen table, {np.mean(tuned):.3f} after "
+        "fine-tuning."
     )
 
 
 def main() -> None:
     parser = _lecture.parser(__doc__)
     parser.add_argument("vectors", nargs="?", type=Path, help="file of word vectors")
-    parser.add_argument("--seeds", type=_lecture.count, default=10)
-    parser.add_argument("--epochs", type=_lecture.count, default=30)
+    _lecture.add_seeds(parser, 10)
+    parser.add_argument("--epochs", type=_lecture.count, default=30, help="passes over the script's sentences")
     args = parser.parse_args()
     numbers: dict[str, dict[str, list[float]]] = {}
     with tempfile.TemporaryDirectory() as name:

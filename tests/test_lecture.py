@@ -7,8 +7,10 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -21,13 +23,27 @@ import nonlinearities
 import numeric_gradient
 import optimizers
 import overfitting
+import window_by_hand
 import word_vectors_move
 from windownet import config
 from windownet.data import demo, vectors
+from windownet.errors import InputError
+from windownet.schema.curves import ScheduleConfig
+from windownet.schema.training import OptimizerConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "docs" / "lecture.md").read_text("utf-8")
 MARKS = re.findall(r"^<!-- (\w+) -->$", TEXT, re.MULTILINE)
+# What each script gives values of its own, and so takes none of; and those that look at hidden layers.
+VARIED = {
+    overfitting: ("regularization.l2", "train.seed"),
+    optimizers: ("optimizer.name", "optimizer.learning_rate", "optimizer.weight_decay", "train.seed"),
+    nonlinearities: ("model.nonlinearity", "train.seed"),
+    initialization: ("init.weights", "train.seed"),
+    learning_rates: ("optimizer.learning_rate", "schedule.name", "train.seed"),
+    numeric_gradient: ("model.hidden",),
+}
+LOOKING_INSIDE = (initialization, nonlinearities)
 MADE = re.search(r"^figures: LECTURE := (.+)$", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
 
 
@@ -55,6 +71,22 @@ def test_formulas_survive_markdown() -> None:
     prose = re.sub(r"^```.*?^```$", "", TEXT, flags=re.MULTILINE | re.DOTALL)
     for paragraph in prose.split("\n\n"):
         assert paragraph.count("$") % 2 == 0, paragraph
+
+
+def test_every_choice_that_is_tabled_is_defined() -> None:
+    maths = (ROOT / "docs" / "maths.md").read_text("utf-8")
+    for heading, names in (
+        ("Optimizers", get_args(OptimizerConfig.model_fields["name"].annotation)),
+        ("Schedules", get_args(ScheduleConfig.model_fields["name"].annotation)),
+    ):
+        (section,) = re.findall(rf"^## {heading}$(.*?)(?=^## |\Z)", maths, re.MULTILINE | re.DOTALL)
+        rows = dict(re.findall(r"^\| ([^|]+) \| (.*\$.*) \|$", section, re.MULTILINE))
+        defined = {name for row in rows for name in re.sub(r" \([^)]*\)", "", row).split(", ")}
+        assert set(names) == defined, heading
+        assert f"(maths.md#{heading.lower()})" in TEXT
+    families = {name.removesuffix("_uniform").removesuffix("_normal") for name in initialization.NAMES}
+    prose = re.sub(r"<!-- initialization -->.*<!-- end of initialization -->", "", TEXT, flags=re.DOTALL).lower()
+    assert [name for name in families if name not in prose] == []
 
 
 def test_a_document_is_filled_between_its_marks_alone() -> None:
@@ -117,12 +149,49 @@ def test_a_wrong_number_of_the_graph_is_said(number: int, change: dict[str, floa
     assert claim in wrong
 
 
+@pytest.mark.parametrize(
+    ("made", "formulas", "formula"),
+    [
+        *((window_by_hand.tagged, window_by_hand.of_tags, name) for name in ("s", "U", "c", "q", "z", "W", "b", "x")),
+        *((window_by_hand.tagged, window_by_hand.of_tags, name) for name in ("words", "table")),
+        *((window_by_hand.scored, window_by_hand.of_scores, name) for name in ("s", "z")),
+    ],
+)
+def test_every_number_of_the_window(made: Any, formulas: Any, formula: str) -> None:
+    walks, seconds = {of: of() for of in (window_by_hand.tagged, window_by_hand.scored)}, {"product": 1.0, "loop": 2.5}
+    assert "NOT" not in (said := window_by_hand.verdict(*walks.values(), seconds)) and "takes 2.5 times as long" in said
+    assert "is NOT slower" in window_by_hand.verdict(*walks.values(), {"product": 1.0, "loop": 0.5})
+    right = walks[made].cotangents[formula]
+    for wrong in (1.01 * right, 0 * right):
+        walks[made] = replace(walks[made], cotangents=walks[made].cotangents | {formula: wrong})
+        told = window_by_hand.verdict(*walks.values(), seconds).partition("NOT of these: ")[2]
+        assert told.startswith(f"{formula}: {formulas(walks[made])[formula][0]}")
+
+
+def test_a_word_that_stands_twice_in_the_window_gets_both_pieces() -> None:
+    walk = window_by_hand.tagged()
+    first, middle, last = walk.cotangents["words"][0]
+    np.testing.assert_allclose(walk.cotangents["table"], [first + last, middle, 0 * first], rtol=1e-12)
+    assert (first != last).all() and walk.cotangents["table"].shape == (3, 2)
+    # By jax, from the table to the loss.
+    with jax.enable_x64(True):
+        at = {name: jnp.asarray(values, jnp.float64) for name, values in window_by_hand.PARAMS.items()}
+
+        def loss(table: jax.Array) -> jax.Array:
+            x = table[jnp.array(window_by_hand.WINDOW)].reshape(1, -1)
+            scores = jnp.tanh(x @ at["W"] + at["b"]) @ at["U"] + at["c"]
+            return -jax.nn.log_softmax(scores)[0, window_by_hand.TAG]
+
+        np.testing.assert_allclose(walk.cotangents["table"], jax.grad(loss)(at["table"]), rtol=1e-12)
+
+
 SMALL = ["--seeds", "2", "train.epochs=1"]
 
 
 @pytest.mark.parametrize(
     ("name", "given", "told"),
     [
+        ("window_by_hand", [], "the one matrix product."),
         ("graph_by_hand", [], "f = 6; df/dx = 2, df/dy = 5, df/dz = 0."),
         ("numeric_gradient", [], "The two-sided quotient is the better one"),
         ("overfitting", SMALL, "does NOT rise"),
@@ -172,6 +241,11 @@ def test_a_document_without_a_place_is_told(tmp_path: Path) -> None:
         (freeze_or_finetune, ["--json", "old.json"], "old.json: required records of --seeds 5 runs, got {2}"),
         (freeze_or_finetune, ["--json", "other.json"], "other.json: required records that this script wrote"),
         (optimizers, ["a.toml", "b.toml"], "required one config, got a.toml and b.toml"),
+        *((script, [f"{key}=1"], f"vary, got {key}, to which") for script, keys in VARIED.items() for key in keys),
+        *((script, ["model.hidden=[]"], "model.hidden: required a hidden layer, which") for script in LOOKING_INSIDE),
+        (numeric_gradient, [str(ROOT / "configs" / "demo.toml"), "model.hidden=[]"], "does not vary, got model.hidden"),
+        (numeric_gradient, ["--seeds", "2"], "unrecognized arguments: --seeds"),
+        (nonlinearities, ["optimizer.learning_rate=0.2"], "required a usual rate, below the high one of 0.2, got 0.2"),
     ],
 )
 def test_what_a_person_can_mend_is_one_line_before_anything_is_computed(
@@ -196,6 +270,40 @@ def test_what_a_person_can_mend_is_one_line_before_anything_is_computed(
     *_, line = capsys.readouterr().err.splitlines()
     assert line.startswith("a_script") and told in line
     assert {path.name for path in tmp_path.iterdir()} == {"old.json", "other.json"}
+
+
+def test_a_config_file_without_a_hidden_layer_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bare = tmp_path / "bare.toml"
+    bare.write_text((ROOT / "configs" / "demo.toml").read_text() + "\n[model]\nhidden = []\n")
+    monkeypatch.setattr(sys, "argv", ["numeric_gradient.py", str(bare)])
+    with pytest.raises(InputError, match=r"model\.hidden: required a hidden layer"):
+        numeric_gradient.main()
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "scripts").glob("[!_]*.py")))
+def test_help_is_all_that_asking_for_it_does(name: str) -> None:
+    written = {path: path.stat().st_mtime_ns for path in (ROOT / "docs").iterdir()}
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts" / f"{name}.py", "--help"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0 and done.stdout.startswith("usage: ")
+    assert {path: path.stat().st_mtime_ns for path in (ROOT / "docs").iterdir()} == written
+    # Every option says what it does.
+    assert not re.search(r"^  --\w+ \w+\n(?! {4})", done.stdout, re.MULTILINE)
+
+
+def test_a_word_left_behind_either_way() -> None:
+    def said(frozen: list[float], tuned: list[float]) -> str:
+        still, far = {f"distance moved, {word}": [0.0] for word in ("tv", "telly", "television")}, [0.5, 0.6]
+        gone = still | {f"distance moved, {word}": far for word in ("tv", "telly")}
+        key = "P(SCREEN | television)"
+        return word_vectors_move.verdict({"freeze": still | {key: frozen}, "fine-tune": gone | {key: tuned}})
+
+    high, low, between = [0.9, 0.91, 0.92], [0.7, 0.72, 0.71], [0.7, 0.99, 0.95]
+    assert "tv and telly moved, television stayed where it was, to the bit. The word" in said(high, low)
+    assert "The word left behind lost by it: it is called a screen with" in said(high, low)
+    assert "The word left behind gained by it: " in said(low, high)
+    assert "The seeds do NOT tell whether the word left behind lost or gained: it is" in said(high, between)
 
 
 def errors(kind: str, bits: int, order: float, rounding: float) -> numeric_gradient.Errors:
@@ -271,12 +379,19 @@ def test_curves_are_the_ops_and_their_slopes(name: str) -> None:
 KINKED = ("hard_tanh", "relu", "leaky_relu", "prelu")
 
 
-def layers(name: str, kept: float, f1: float) -> initialization.Layers:
-    return initialization.Layers(name, [1.0, kept], [kept, 1.0], kept / 2, [0.3] * 3, [f1, f1 + 1, f1 + 2])
+def layers(name: str, f1: float, *kept: float) -> initialization.Layers:
+    return initialization.Layers(
+        name,
+        [[1.0, k] for k in kept],
+        [[k, 1.0] for k in kept],
+        [k / 2 for k in kept],
+        [0.3] * 3,
+        [f1, f1 + 1, f1 + 2],
+    )
 
 
 def test_initialization_either_way() -> None:
-    good, bad = layers("glorot", 0.9, 60), layers("uniform", 1e-3, 10)
+    good, bad = layers("glorot", 60, 0.9, 0.89, 0.91), layers("uniform", 10, 1e-3, 1.1e-3, 0.9e-3)
     stuck, alike = initialization.Symmetry("tanh", 0, 0), initialization.Symmetry("sigmoid", 0, 0.5)
     said = initialization.verdict([stuck, alike], [good, bad])
     assert "with tanh no weight" in said and "with sigmoid they moved, all hidden units alike to the bit" in said
@@ -287,6 +402,11 @@ def test_initialization_either_way() -> None:
     )
     said = initialization.verdict([stuck], [good, replace(bad, f1=good.f1)])
     assert "the seeds do NOT tell glorot from uniform." in said
+    near = replace(layers("he", 10, 0.91, 0.87, 0.9), with_relu=[0.3, 0.31, 0.29])
+    said = initialization.verdict([stuck], [good, bad, near])
+    assert "best (last over first 0.90), which the seeds do NOT tell from he; glorot forward and back" in said
+    assert "(0.90 and 0.90), which the seeds do NOT tell from he; uniform" in said
+    assert "With a ReLU glorot keeps the forward deviation best (0.45). " in said
     assert "to the bit" not in initialization.verdict([replace(alike, apart=1e-7)], [good, bad])
 
 
@@ -299,8 +419,8 @@ def test_units_that_came_apart_are_an_error() -> None:
         initialization.compared("sigmoid", units)
 
 
-def optimizer(name: str, *last: float) -> optimizers.Curve:
-    return optimizers.Curve(name, 0.1, [[2.0, value] for value in last], [50.0] * len(last))
+def optimizer(name: str, *last: float, rate: float = 0.5) -> optimizers.Curve:
+    return optimizers.Curve(name, rate, [[2.0, value] for value in last], [50.0] * len(last))
 
 
 def test_optimizers_either_way() -> None:
@@ -311,10 +431,20 @@ def test_optimizers_either_way() -> None:
     level = optimizers.verdict([sgd, optimizer("adam", 0.4, 0.6, 0.5)])
     assert "do not tell from" in level and "none is below it" in level
     assert optimizers.best([optimizer("adam", math.nan), adam]) is adam
+    assert "tried" not in said
+    ends = [replace(curve, rate=pick(optimizers.RATES[curve.name])) for curve, pick in ((sgd, max), (adam, min))]
+    assert optimizers.verdict(ends).endswith(
+        " The best rate is the highest tried for sgd and the lowest tried for adam."
+    )
+    assert optimizers.verdict([sgd, ends[1]]).endswith(" The best rate is the lowest tried for adam.")
 
 
 def rates(rate: float, schedule: str, *last: float) -> learning_rates.Curve:
     return learning_rates.Curve(rate, schedule, [[2.0, value] for value in last], [50.0] * len(last))
+
+
+def test_the_schedules_are_those_that_the_page_speaks_of() -> None:
+    assert learning_rates.SCHEDULES == ("constant", "step", "exponential", "cosine")
 
 
 def test_learning_rates_either_way() -> None:
@@ -338,6 +468,11 @@ def test_learning_rates_either_way() -> None:
     assert "Begun at 10, cosine ends below the best constant rate; exponential ends above the best constant" in said
     said = learning_rates.verdict([low, right, rates(3, "constant", 0.5, 0.6), high], [])
     assert "Too high: 3, 10. At 10 the loss" in said
+    assert "come down" not in learning_rates.verdict(
+        [replace(c, losses=[run[1:] for run in c.losses]) for c in (low, right, high)], []
+    )
+    three = [rates(1, name, 0.1, 0.11) for name in ("step", "exponential", "cosine")]
+    assert "peak of 1 step, exponential and cosine end below" in learning_rates.verdict([low, right, high], three)
     said = learning_rates.verdict([right], [])
     assert "NONE tried is too low." in said and "NONE tried is too high." in said
 
