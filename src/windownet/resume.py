@@ -50,6 +50,11 @@ def require_same_config(source: Path, then: dict[str, Any], now: dict[str, Any],
     """
     if (key := first_difference(then, now, free)) is not None:
         required, came = (tree.get(key) for tree in map(flatten, (then, now)))
+        if key not in flatten(then):
+            raise InputError(
+                f"{source}: required a run that this version of windownet began, got one without {key}; go on with the "
+                "version that began it, or begin a new run"
+            )
         raise InputError(
             f"{source}: required {key} = {required!r}, as the run began with, got {came!r}; leave the config as it "
             "was, or begin a new run"

@@ -52,10 +52,15 @@ def test_right_rules_at_the_edges_are_accepted(op: Op, inputs: tuple[Any, ...]) 
     check_op(op, *inputs).raise_if_wrong()
 
 
+SMALL = np.array([0, 0, 0, 0, 1e-6])
+
+
 def test_a_rule_that_is_right_at_zeros_only() -> None:
     low = Op("low", lambda x, a, b: x @ a @ b, lambda g, y, x, a, b: (g @ b.T @ a.T, 5 * x.T @ g @ b.T, (x @ a).T @ g))
     for op, inputs in (
         (Op("square", lambda x: x * x, lambda g, y, x: (3 * g * x,)), (np.zeros(5),)),
+        # Right again where the size of the other numbers is nothing to go by.
+        (Op("near", jnp.square, lambda g, y, x: (jnp.where((x != 0) & (abs(x) < 4e-7), 3, 2) * g * x,)), (SMALL,)),
         (low, (X, RNG.standard_normal((3, 2)), np.zeros((2, 3)))),
     ):
         assert [c.witness for c in check_op(op, *inputs).wrong] == ["another point"]

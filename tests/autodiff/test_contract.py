@@ -11,6 +11,7 @@ import pytest
 
 from windownet import autodiff
 from windownet.autodiff import Op, ops
+from windownet.autodiff.graph import record
 
 X = jnp.asarray([1.0, 2.0, 3.0])
 
@@ -131,6 +132,12 @@ NESTED = {
 def test_nor_do_they_by_what_a_function_closes_over(name: str) -> None:
     with pytest.raises(TypeError, match=r"Node\(leaf, float32\[3\]\) is recorded already, and recordings do not nest"):
         autodiff.grad(NESTED[name])(X)
+
+
+def test_what_is_recorded_inside_is_a_constant() -> None:
+    np.testing.assert_array_equal(autodiff.grad(lambda x: ops.sum(ops.multiply(x, record(X))))(X), X)
+    _, aux = autodiff.grad(lambda x: (ops.sum(x), record(X)), has_aux=True)(X)
+    np.testing.assert_array_equal(aux, X)
 
 
 def test_a_number_of_numpy_names_an_argument() -> None:

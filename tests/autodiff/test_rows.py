@@ -54,7 +54,18 @@ def test_sums(first: list[int], second: list[int]) -> None:
 
 def test_sum_of_a_list() -> None:
     both = [make([0, 2]), make([2, V], 1)]
+    for zero in (0, 0.0, np.int64(0)):
+        np.testing.assert_array_equal((zero + both[0]).to_dense(), both[0].to_dense())
     np.testing.assert_array_equal(sum(both).to_dense(), both[0].to_dense() + both[1].to_dense())  # type: ignore[union-attr]
+
+
+def test_rows_of_a_program_may_come_in_a_list() -> None:
+    table = jnp.arange(V * D, dtype=jnp.float32).reshape(V, D)
+    found = jax.jit(lambda i: (take(table, [i, i + 1]), put(table, [i], 0.0)))(1)
+    for came, expected in zip(found, (table[1:3], table.at[1].set(0)), strict=True):
+        np.testing.assert_array_equal(came, expected)
+    with pytest.raises(OverflowError):
+        take(table, 2**70)
 
 
 def test_a_table_without_rows_reads_zeros() -> None:

@@ -52,16 +52,17 @@ def found(report):
 
 
 def test_rows_that_are_left_out_as_comments(look, parts):
-    parts["dev"][:2] = ["# Anna bought shares\n", sentence("Anna B-PER", "#shares O", "# O", "#x Y-1", "#a b c", ". O")]
+    parts["dev"][:2] = ["# Anna bought shares\n", sentence("Anna B-PER", "#shares O", "# O", "#x Y-1", "#a b O", ". O")]
+    parts["dev"].insert(0, sentence("-DOCSTART- -X- O"))
     report = look(comment="#")
     (finding,) = report.findings
     # The first sentence is a comment, and so is no line of the second that is not a row with a tag.
     assert str(finding) == (
         "note: dev: rows that are left out, as they begin with data.comment = '#': 2; make it longer, such as '# ', or "
-        "leave it out (line 3, 4)"
+        "leave it out (line 5, 6)"
     )
     assert finding.check == "comments"
-    parts["dev"][1] = sentence("Anna B-PER", ". O")
+    parts["dev"][2] = sentence("Anna B-PER", ". O")
     assert look(comment="#").findings == ()
 
 

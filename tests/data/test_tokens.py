@@ -53,6 +53,16 @@ from windownet.data.tokens import tokenize
         ),
         ("\U0001f1e9\U0001f1ea\U0001f1eb\U0001f1f7", "\U0001f1e9\U0001f1ea|\U0001f1eb\U0001f1f7"),
         ("\u0301a\u200d!", "\u0301|a\u200d|!"),
+        # A mark that stands for an iota is written under letters; iota itself is one of them.
+        ("(\u03b9\u03b4\u03ad\u03b1) -\u0399\u03bb \u1fbe", "(|\u03b9\u03b4\u03ad\u03b1|)|-|\u0399\u03bb|\u1fbe"),
+        (
+            "www.a.org/\u0939\u093f\u0928\u094d\u0926\u0940 e\u0301.u.",
+            "www.a.org/\u0939\u093f\u0928\u094d\u0926\u0940|e\u0301.u.",
+        ),
+        (
+            "\U0001f1e9\U0001f1ea\ufe0f\U0001f3f4\U000e0067\U000e007f",
+            "\U0001f1e9\U0001f1ea\ufe0f|\U0001f3f4\U000e0067\U000e007f",
+        ),
         (" \t ", ""),
         ("", ""),
     ],

@@ -56,9 +56,10 @@ def test_how_far_the_closed_form_may_be_short(b1: float, b2: float, small: float
     j = np.arange(1, count + 1)
     dense = -np.sum(g * b1**j / (np.sqrt(g**2 * b2**j) + eps))
     r, growth = b1 / math.sqrt(b2), 1 / math.sqrt(b2)
-    most = r * (growth - 1) ** 2 / ((1 - r) * (1 - r * growth**2))
+    variance = r * (growth - 1) ** 2 / ((1 - r) * (1 - r * growth**2))
+    mean = (1 - r) * growth / (1 - r * growth) / small
     # float32 notes the sums.
-    assert -1e-6 <= 1 - float(moved[0, 0]) / dense <= most + 1e-6
+    assert -1e-6 <= 1 - float(moved[0, 0]) / dense <= variance * (mean / (1 + mean)) ** 2 + 1e-6
 
 
 @pytest.mark.parametrize("rate", [1e-2, -1e-2])

@@ -161,6 +161,7 @@ def test_a_decay_that_is_an_array_and_a_narrow_table() -> None:
         (contrib.sam(optax.sgd(0.1, 0.9), optax.sgd(0.05), sync_period=10), "steps_since_sync"),
         (counted_by(lambda k: (k + 1) % 10), "0.count"),
         (counted_by(lambda k: (k + 1) % 40_000), "0.count"),
+        (counted_by(lambda k: (k + 1) % 2**20), "0.count"),
         (counted_by(lambda k: jnp.minimum(k + 1, 10)), "0.count"),
         (counted_by(lambda k: k + 1, first=3), "0.count"),
     ],

@@ -532,12 +532,18 @@ def test_variables_of_flax(mode: str) -> None:
     assert model.table[...][2, 0] < 1
 
 
-def test_a_field_of_name_value_is_a_table_too() -> None:
+def test_fields_of_name_value_are_tables_too() -> None:
     class Fields(NamedTuple):
+        key: jax.Array
         value: jax.Array
 
-    optimizer = rowwise(optax.sgd(1.0), tables=["value"])
-    optimizer.init(Fields(ONES))
+    for params, names in (
+        (Fields(ONES, ONES), ["value"]),
+        ({"m": Fields(ONES, ONES)}, ["m.key", "m.value"]),
+        ({"m": Fields(ONES, ONES)}, ["m.value"]),
+    ):
+        optimizer = rowwise(optax.adam(0.1), "exact", tables=names)
+        assert set(optimizer.init(params).last) == set(names)
 
 
 def test_no_leaf_of_a_state_is_without_numbers() -> None:

@@ -228,6 +228,14 @@ def test_a_run_of_another_config_is_refused(cut: Path, tmp_path: Path, sections:
         run(make(cut, **sections), folder, resume=True)
 
 
+def test_a_run_of_a_version_without_a_field_is_told(cut: Path) -> None:
+    newest = checkpoint.found(cut / "run" / "checkpoints")[0]
+    then, now = ({"optimizer": fields} for fields in ({"b1": 0.9}, {"b1": 0.9, "new": 1}))
+    message = rf"{newest}: required a run that this version of windownet began, got one without optimizer.new; go on"
+    with pytest.raises(InputError, match=message):
+        resume.require_same_config(newest, then, now, ())
+
+
 def test_the_order_of_patterns_counts(tmp_path: Path) -> None:
     rates = {"words": 0.1, "*": 2.0}
     cut_off(make(tmp_path, optimizer={"rates": rates}), tmp_path / "run", 2)

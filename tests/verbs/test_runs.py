@@ -167,6 +167,8 @@ def test_a_run_that_lost_a_file_is_told(tmp_path: Path, lost: str) -> None:
     (odd / lost).unlink()
     assert invoke("runs", tmp_path).stderr == ""
     (odd / "model").mkdir()
+    # A model alone is no run.
+    (tmp_path / "alone" / "model").mkdir(parents=True)
     result = invoke("runs", tmp_path)
     assert ("good" in result.stdout, result.exit_code) == (True, 0)
     assert (

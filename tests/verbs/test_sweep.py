@@ -185,8 +185,10 @@ def test_where_the_file_cannot_be_written_the_runs_go_on_and_are_told(
         raise InputError(f"{file}: cannot be written: No space left on device; name another file")
 
     monkeypatch.setattr(written, "write", write)
-    result = sweep(config, "train.epochs=1", "model.hidden=[4],[5]", "--json", file)
+    drawn = tmp_path / "drawn.svg"
+    result = sweep(config, "train.epochs=1", "model.hidden=[4],[5]", "--json", file, "--figure", drawn)
     assert result.exit_code == 2
+    assert drawn.stat().st_size
     assert [row[:1] for row in cells(result)[2:]] == [["[4]"], ["[5]"]]
     *warnings, last = [line for line in result.stderr.splitlines() if "cannot be written" in line]
     assert all(line.endswith("the runs go on, and it is tried again behind the last") for line in warnings)

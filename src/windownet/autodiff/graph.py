@@ -7,6 +7,7 @@ traces, so under `jax.jit` none of this Python is left in the compiled program.
 
 import dataclasses
 import inspect
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Integral
 from typing import Any, TypeAlias
@@ -17,6 +18,7 @@ import jax.numpy as jnp
 from windownet.autodiff.rows import RowSparse, is_row_sparse
 
 Cotangent: TypeAlias = Any
+_AGES = itertools.count()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -71,9 +73,10 @@ class Node:
       op: the op that made it; None for a leaf.
       inputs: what the op was given, nodes and plain arrays.
       static: the op's keyword arguments.
+      age: a number that rises from node to node, in the order that they were made.
     """
 
-    __slots__ = ("inputs", "op", "static", "value")
+    __slots__ = ("age", "inputs", "op", "static", "value")
 
     def __init__(
         self, value: Any, op: Op | None = None, inputs: tuple[Any, ...] = (), static: Mapping[str, Any] | None = None
@@ -82,6 +85,7 @@ class Node:
         self.op = op
         self.inputs = inputs
         self.static = static or {}
+        self.age = next(_AGES)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -188,9 +192,10 @@ def vjp(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
       `(value, pull_back)`, and the auxiliary data as a third under `has_aux`. `pull_back(cotangents)` takes a pytree
       like the value and returns a tuple with one pytree for each of `primals`.
     """
+    begun = next(_AGES)
     leaves, treedef = _record_leaves(primals, range(len(primals)), "vjp")
     output = fun(*jax.tree.unflatten(treedef, leaves))
-    _require_of_leaves(output, leaves)
+    _require_none_before(begun, output)
     output, aux = _split_aux(output, has_aux, "vjp")
     outputs, out_treedef = jax.tree.flatten(output)
 
@@ -245,12 +250,13 @@ def value_and_grad(
             raise ValueError(
                 f"value_and_grad: argnums must name positional arguments, each once; got {wanted} for {len(args)}"
             )
+        begun = next(_AGES)
         leaves, treedef = _record_leaves(tuple(args[n] for n in positions), positions, "value_and_grad")
         recorded = list(args)
         for n, argument in zip(positions, jax.tree.unflatten(treedef, leaves), strict=True):
             recorded[n] = argument
         output = fun(*recorded, **kwargs)
-        _require_of_leaves(output, leaves)
+        _require_none_before(begun, output)
         output, aux = _split_aux(output, has_aux, "value_and_grad")
         value = primal(output)
         if not _is_floating(value) or jnp.shape(value) != ():
@@ -320,11 +326,10 @@ def _apply_rule(op: Op, g: Cotangent, node: Node) -> list[tuple[Node, Cotangent]
     return pairs
 
 
-def _require_of_leaves(output: Any, leaves: list[Node]) -> None:
+def _require_none_before(age: int, output: Any) -> None:
     # What an outer recording is differentiated by would end here, and its gradient be zero in silence.
-    own = set(leaves)
     for node in _topological_order(x for x in jax.tree.leaves(output) if isinstance(x, Node)):
-        if node.op is None and node not in own:
+        if node.op is None and node.age < age:
             raise _nested(node)
 
 

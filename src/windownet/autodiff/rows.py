@@ -159,7 +159,7 @@ class RowSparse:
 
     def __radd__(self, other: Any) -> Any:
         # What `sum` begins with.
-        return self if isinstance(other, int) and other == 0 else self + other
+        return self if isinstance(other, int | float | np.number) and other == 0 else self + other
 
     def _require_slots(self) -> None:
         shapes = jnp.shape(self.rows), jnp.shape(self.values)
@@ -183,11 +183,11 @@ def is_row(rows: jax.Array, height: int) -> jax.Array:
 def as_rows(rows: Any, height: int) -> jax.Array:
     """Row numbers of any integer dtype, int [...], as int32; one that does not fit is still that of no row.
 
-    Arrays of numpy keep all of their 64 bits up to here. A function that jax compiles is given 32 of them, unless x64
-    is on, so that they must be converted outside of it.
+    So are those of numpy's int64, without x64 too. Given to a compiled function, which takes 32 of their 64 bits, they
+    may be numbers of other rows before they come here: convert them outside.
     """
     # `jnp.asarray` would drop the bits that tell the number of no row from that of another.
-    rows = rows if isinstance(rows, jax.Array) else np.asarray(rows)
+    rows = rows if isinstance(rows, jax.Array | np.ndarray | np.generic) else jnp.asarray(rows)
     if rows.dtype.itemsize < 4 or rows.dtype == np.int32:
         return jnp.asarray(rows, jnp.int32)
     return jnp.where(is_row(rows, height), rows, -1).astype(jnp.int32)

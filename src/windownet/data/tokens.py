@@ -36,15 +36,17 @@ def _ranges(numbers: Iterator[int]) -> str:
 def _token() -> re.Pattern[str]:
     # Compiled when it is first asked for: the marks of all planes that have some take some milliseconds to find.
     marks = _ranges(n for n in (*range(0x20000), *range(0xE0100, 0xE01F0)) if unicodedata.category(chr(n))[0] == "M")
-    # With the soft hyphen, the two joiners, skin tones. A look ahead, since a class of hundreds of ranges is slow.
-    on = rf"(?: (?= [\u00ad\u0300-\U0010ffff] ) [\u00ad\u200c\u200d\U0001f3fb-\U0001f3ff{marks}] )"
+    # With the soft hyphen, the two joiners, skin tones, tags of flags. In their own case: the mark that stands for an
+    # iota under a letter has iota for a capital. A look ahead, since a class of hundreds of ranges is slow.
+    signs = r"\u00ad\u200c\u200d\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f"
+    on = rf"(?-i: (?= [\u00ad\u0300-\U0010ffff] ) [{signs}{marks}] )"
     word = rf"\w+ (?: {on}+ \w* )*"
     return re.compile(
         rf"""
-          (?: https?:// | www\. ) \S* [\w/]
+          (?: https?:// | www\. ) \S* [\w/] {on}*
         | [\w.+-]{{1,64}} @ [\w-]+ (?: \. [\w-]+ )+
         | [@#] {word}
-        | (?: [^\W\d_] \. ){{2,}}
+        | (?: [^\W\d_] {on}* \. ){{2,}}
         | (?: Mr | Mrs | Ms | Dr | Prof | St | Jr | Sr | Inc | Ltd | Co | Corp | vs ) \. (?! \w )
         | No \. (?= \s* \d )
         | (?-i: (?! I ) {_CAPITAL} {on}* \. (?= \s+ {_CAPITAL} ) )
@@ -54,7 +56,7 @@ def _token() -> re.Pattern[str]:
         | \w+? (?= n['\u2019]t \b )
         | {word} (?: (?: [-&] | (?! {_CLITIC} ) ['\u2019] ) {word} )*
         | \.{{2,}} | -{{2,}}
-        | [\U0001f1e6-\U0001f1ff]{{2}}
+        | [\U0001f1e6-\U0001f1ff]{{2}} {on}*
         | \S {on}* (?: (?<= \u200d ) [^\w\s] {on}* )*
         """,
         re.VERBOSE | re.IGNORECASE,

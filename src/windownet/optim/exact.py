@@ -264,7 +264,7 @@ def _require_rows_alone(
 ) -> None:
     state, weights = flow.into_tables(inner, types, owners, names)
     before = jax.tree.leaves_with_path(jax.eval_shape(inner.init, types))
-    places = [slabs.leaf_name(path) for path, _ in jax.tree.leaves_with_path(types)]
+    places = [slabs.leaf_name(path, names) for path, _ in jax.tree.leaves_with_path(types)]
     met = [
         (owner.table, name_of(path))
         for owner, (path, _), use in zip(owners, before, state, strict=True)

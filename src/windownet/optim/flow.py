@@ -21,12 +21,12 @@ Dependence = dict[int, bool]
 
 
 class Use(enum.Enum):
-    """How the rows of tables depend on an array: not at all, each on its own row (or on all of it, where it has none),
-    or by way of something that has no axis of rows, as a norm has none, or across tables.
-    """
+    """How the rows of tables depend on an array."""
 
     NONE = enum.auto()
+    # Each row on its own row of the array, or, where that has no rows, on all of it.
     BY_ROW = enum.auto()
+    # By way of something that has no axis of rows, as a norm has none; or a row of one table on another table.
     ACROSS_ROWS = enum.auto()
 
 

@@ -80,7 +80,7 @@ def require_replayable(
       names: the tables'.
 
     Returns:
-      As `counters`.
+      For each leaf of the state whether it counts updates.
 
     Raises:
       TypeError: the tables' updates depend on a leaf of the state that is neither a table's, nor counts updates from
@@ -90,34 +90,32 @@ def require_replayable(
     state = jax.eval_shape(inner.init, params)
     used, _ = flow.into_tables(inner, params, owners, names)
     kept, alone = flow.handed_on(inner, params, state), flow.by_themselves(inner, params, state)
-    numbers = [_is_integer(leaf) and its for leaf, its in zip(jax.tree.leaves(state), alone, strict=True)]
+    numbers = [n for n, leaf in enumerate(jax.tree.leaves(state)) if _is_integer(leaf) and alone[n]]
 
-    def counted() -> tuple[list[Any], list[Any]]:
-        # Made in here, where those that no count rests on are never computed.
+    def tried() -> dict[int, tuple[jax.Array, jax.Array]]:
+        # Made in here, where those that no number rests on are never computed.
         ones = jax.tree.map(lambda x: jnp.ones(x.shape, x.dtype), params)
         leaves, tree = jax.tree.flatten(inner.init(ones))
 
-        def updated_once(k: jax.Array) -> list[Any]:
-            pairs = zip(leaves, numbers, strict=True)
-            at = [k.astype(leaf.dtype) if is_number else leaf for leaf, is_number in pairs]
+        def next_of(k: jax.Array) -> dict[int, jax.Array]:
+            at = [k.astype(leaf.dtype) if n in numbers else leaf for n, leaf in enumerate(leaves)]
             after = jax.tree.leaves(inner.update(ones, jax.tree.unflatten(tree, at), ones)[1])
-            return [leaf for leaf, is_number in zip(after, numbers, strict=True) if is_number]
+            return {n: after[n] for n in numbers}
 
-        begun = [leaf for leaf, is_number in zip(leaves, numbers, strict=True) if is_number]
-        return begun, jax.vmap(updated_once)(jnp.asarray(_STEPS))
+        after = jax.vmap(next_of)(jnp.asarray(_STEPS))
+        return {n: (leaves[n], after[n]) for n in numbers}
 
     # `init` may be traced: what is compiled beforehand runs all the same.
-    begun, after = jax.device_get(jax.jit(counted).lower().compile()())
-    counting = iter([b == 0 and np.array_equal(a, _STEPS + 1) for b, a in zip(begun, after, strict=True)])
-    counts = [is_number and next(counting) for is_number in numbers]
+    found = jax.device_get(jax.jit(tried).lower().compile()())
+    counts = {n for n, (first, after) in found.items() if first == 0 and np.array_equal(after, _STEPS + 1)}
     for n, (path, _) in enumerate(jax.tree.leaves_with_path(state)):
-        if used[n] is not Use.NONE and not (owners[n] is not None or kept[n] or counts[n]):
+        if used[n] is not Use.NONE and not (owners[n] is not None or kept[n] or n in counts):
             raise TypeError(
                 "rowwise: making up for missed updates required an inner state that, but for the tables' rows, only "
                 f"counts updates or stays as it is, got {name_of(path)}, which changes otherwise; use mode 'lazy' or "
                 "'dense'"
             )
-    return [is_count and use is not Use.NONE for is_count, use in zip(counts, used, strict=True)]
+    return [n in counts for n in range(len(used))]
 
 
 def counters(inner: optax.GradientTransformation, params: Any, owners: Owners, names: tuple[str, ...]) -> list[bool]:

@@ -106,7 +106,7 @@ def rowwise(
         of `update` beside gradients and parameters are for the other modes alone, as a missed update has none. "dense":
         `inner` on dense gradients, the reference.
       tables: names of the leaves [V, D] whose gradients are `RowSparse`: their paths joined by dots, of flax.nnx
-        without the variable's `value`. By default the parameters are one table.
+        with the variable's `value` or without. By default the parameters are one table.
       missed: "exact": the closed form of `inner`'s updates with gradient zero (`windownet.optim.missed`); without it
         they are replayed one by one, for touched rows only. That is right where a table's updates rest on no other
         state than its rows', counts of updates and numbers that stay as they are. A number that a person changes in
@@ -337,7 +337,7 @@ def _require_each_step(inner: optax.GradientTransformation, params: Any, owners:
 
 
 def _numbers(name: str, rows: Any, height: int) -> jax.Array:
-    rows = rows if isinstance(rows, jax.Array) else np.asarray(rows)
+    rows = rows if isinstance(rows, jax.Array | np.ndarray) else jnp.asarray(rows)
     if rows.ndim != 1 or not jnp.issubdtype(rows.dtype, jnp.integer):
         raise TypeError(
             f"rowwise: touch required rows of table {name!r} to be int [U], got {rows.dtype}{list(rows.shape)}; "

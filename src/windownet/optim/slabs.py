@@ -3,7 +3,7 @@
 A table is named by its path, keys joined by dots. Axes: V rows of a table, D its width, U rows of a slab.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -32,7 +32,7 @@ def tables(tree: Any, names: tuple[str, ...], of: str = "parameters") -> dict[st
       ValueError: there is none of a name, or more than one.
       TypeError: it is not [V, D].
     """
-    pairs = [(leaf_name(path), leaf) for path, leaf in jax.tree.leaves_with_path(tree, is_leaf=is_row_sparse)]
+    pairs = [(leaf_name(path, names), leaf) for path, leaf in jax.tree.leaves_with_path(tree, is_leaf=is_row_sparse)]
     leaves = dict(pairs)
     if missing := [name for name in names if name not in leaves]:
         raise ValueError(
@@ -55,7 +55,7 @@ def replace(tree: Any, leaves: Mapping[str, Any]) -> Any:
     """The tree with other leaves, by name."""
 
     def exchange(path: tuple[Any, ...], leaf: Any) -> Any:
-        return leaves.get(leaf_name(path), leaf)
+        return leaves.get(leaf_name(path, leaves), leaf)
 
     return jax.tree.map_with_path(exchange, tree, is_leaf=is_row_sparse)
 
@@ -68,7 +68,7 @@ def owners_of(inner: optax.GradientTransformation, params: Any, names: tuple[str
       TypeError: a leaf grows with a table and has another shape.
     """
     types = jax.eval_shape(lambda: params)
-    paths = {leaf_name(path): path for path, _ in jax.tree.leaves_with_path(types)}
+    paths = {leaf_name(path, names): path for path, _ in jax.tree.leaves_with_path(types)}
     base = jax.tree.leaves_with_path(jax.eval_shape(inner.init, types))
     owners: Owners = [None] * len(base)
     for name, table in tables(types, names).items():
@@ -80,7 +80,7 @@ def owners_of(inner: optax.GradientTransformation, params: Any, names: tuple[str
                 continue
             if other.shape != taller.shape:
                 raise TypeError(
-                    f"rowwise: the inner transformation must be elementwise, but its state {leaf_name(path)} for table "
+                    f"rowwise: the inner transformation must be elementwise, but its state {name_of(path)} for table "
                     f"{name!r} {list(table.shape)} has shape {list(leaf.shape)}"
                 )
             # The state's own part: the parameter's may have fields too.
@@ -90,11 +90,13 @@ def owners_of(inner: optax.GradientTransformation, params: Any, names: tuple[str
     return owners
 
 
-def leaf_name(path: tuple[Any, ...]) -> str:
-    """The path of a parameter, by which a table is named: keys joined by dots."""
-    # An array of flax.nnx is in a variable when an optimizer begins, and bare at its updates.
+def leaf_name(path: tuple[Any, ...], names: Collection[str]) -> str:
+    """The name of a parameter: that of `names` which its path spells, else the path, keys joined by dots."""
+    full = name_of(path)
+    # An array of flax.nnx is the value of a variable when an optimizer begins, and bare at its updates.
     in_variable = len(path) > 1 and path[-1] == jax.tree_util.GetAttrKey("value")
-    return name_of(path[:-1] if in_variable else path)
+    spellings = full, name_of(path[:-1]) if in_variable else f"{full}.value"
+    return next((name for name in spellings if name in names), full)
 
 
 def fields_of(state: Any, owners: Owners, table: str) -> dict[str, Any]:

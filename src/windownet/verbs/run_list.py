@@ -73,10 +73,11 @@ def find(folder: Path, warn: Callable[[str], None]) -> list[Run]:
 def _read(folder: Path) -> Run | None:
     config, told = folder / CONFIG, folder / METRICS
     try:
-        if not (config.exists() and told.exists()):
-            # One of a model alone, or a config that somebody keeps in a folder, is no run.
-            if any((folder / name).exists() for name in (run_folder.BEST, run_folder.CHECKPOINTS)):
-                lost = config if told.exists() else told
+        found = [path for path in (config, told) if path.exists()]
+        if len(found) < 2:
+            # A model alone is no run, nor is a config that somebody keeps in a folder.
+            if found and any((folder / name).exists() for name in (run_folder.BEST, run_folder.CHECKPOINTS)):
+                lost = told if found == [config] else config
                 raise InputError(f"{lost}: required in a run folder, found none; restore it, or delete the run")
             return None
         train = config_module.read(config).get("train", {})

@@ -100,17 +100,22 @@ def sweep(config: Path, settings: tuple[str, ...], figure: Path | None, json_fil
         if outcomes:
             if len(outcomes) < len(combinations):
                 warn(f"{len(outcomes):,} of {len(combinations):,} runs finished; these are told")
-            rows = summary(outcomes)
-            try:
-                # Before the table, whose reader may have gone.
-                if json_file is not None:
+            rows, refused = summary(outcomes), None
+            # Before the table, whose reader may have gone.
+            if json_file is not None:
+                try:
                     written.write(json_file, _json(found))
-            finally:
-                # And where it cannot be written, the table is all that there is of hours.
+                except InputError as error:
+                    refused = error
+            try:
+                # Where the file cannot be written, these are all that there is of hours.
                 _print(rows, values)
-            if figure is not None:
-                draw(rows, [key for key in values if key != experiment.SEED], drawing)
-                picture.save(drawing, "--figure", figure)
+                if figure is not None:
+                    draw(rows, [key for key in values if key != experiment.SEED], drawing)
+                    picture.save(drawing, "--figure", figure)
+            finally:
+                if refused is not None:
+                    raise refused
 
 
 def summary(outcomes: "Sequence[Outcome]") -> list[Row]:

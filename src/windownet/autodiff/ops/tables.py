@@ -54,7 +54,7 @@ embed = Op("embed", _embed, _embed_vjp)
 
 def _within(ids: jax.Array, height: int) -> jax.Array:
     # As int32, which jax makes of indices by dropping bits: of wide ids the row beyond the ends must be known before.
-    ids = ids if isinstance(ids, jax.Array) else np.asarray(ids)
+    ids = ids if isinstance(ids, jax.Array | np.ndarray | np.generic) else jnp.asarray(ids)
     narrow = ids.dtype.itemsize < 4 or ids.dtype == np.int32
     return jnp.asarray(ids if narrow else ids.clip(0, max(height - 1, 0)), jnp.int32)
 
